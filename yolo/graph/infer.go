@@ -1,0 +1,130 @@
+package graph
+
+import "fmt"
+
+// LayerError is a fault of one node.
+type LayerError struct {
+	Node *Node
+	Err  error
+}
+
+func (e *LayerError) Error() string {
+	if e.Node.Line > 0 {
+		return fmt.Sprintf("line %d: %v: %v", e.Node.Line, e.Node, e.Err)
+	}
+	return fmt.Sprintf("%v: %v", e.Node, e.Err)
+}
+
+func (e *LayerError) Unwrap() error { return e.Err }
+
+// MaxActivation bounds the values of one layer's output for one image, and
+// MaxKernel those of one kernel, so that a hostile cfg cannot take all memory.
+const (
+	MaxActivation = 1 << 30
+	MaxKernel     = 1 << 28
+)
+
+// Infer computes every node's output shape from the input size and checks the
+// structure; the error is a *LayerError for the first node that does not fit.
+func (g *Graph) Infer() error {
+	in := g.InputShape()
+	if err := checkSize(in); err != nil {
+		return fmt.Errorf("network input: %w", err)
+	}
+	if len(g.Nodes) == 0 {
+		return fmt.Errorf("network has no layers")
+	}
+	for i, n := range g.Nodes {
+		if err := g.inferNode(i, n); err != nil {
+			return &LayerError{n, err}
+		}
+	}
+	return nil
+}
+
+func (g *Graph) inferNode(i int, n *Node) error {
+	if n.ID != NodeID(i) {
+		return fmt.Errorf("stands at position %d", i)
+	}
+	var in []Shape
+	for _, id := range n.Inputs {
+		if id < Input || id >= n.ID {
+			return fmt.Errorf("reads layer %d: only earlier layers can be read", id)
+		}
+		in = append(in, g.ShapeOf(id))
+	}
+	out, err := n.Op.infer(in)
+	if err != nil {
+		return err
+	}
+	if err := checkSize(out); err != nil {
+		return err
+	}
+	if c := n.Conv(); c != nil {
+		if k := float64(c.Filters) * float64(in[0].C/c.Groups) * float64(c.Size) * float64(c.Size); k > MaxKernel {
+			return fmt.Errorf("kernel of %.3g weights is over the limit of %d", k, MaxKernel)
+		}
+	}
+	n.Out = out
+	return nil
+}
+
+func checkSize(s Shape) error {
+	if s.C < 1 || s.H < 1 || s.W < 1 {
+		return fmt.Errorf("shape %v: every side must be at least 1", s)
+	}
+	if float64(s.C)*float64(s.H)*float64(s.W) > MaxActivation {
+		return fmt.Errorf("shape %v has more than %d values", s, MaxActivation)
+	}
+	return nil
+}
+
+// CheckWeights says whether every convolution has weights of the right sizes.
+func (g *Graph) CheckWeights() error {
+	for _, n := range g.Convs() {
+		if err := g.checkConv(n); err != nil {
+			return &LayerError{n, err}
+		}
+	}
+	return nil
+}
+
+func (g *Graph) checkConv(n *Node) error {
+	c, w := n.Conv(), n.Weights
+	if w == nil {
+		return fmt.Errorf("has no weights")
+	}
+	bn := 0
+	if c.BatchNorm {
+		bn = c.Filters
+	}
+	for _, v := range []struct {
+		name      string
+		got, want int
+	}{
+		{"kernel", len(w.Kernel), c.KernelLen(g.ShapeOf(n.Inputs[0]).C)},
+		{"bias", len(w.Bias), c.Filters},
+		{"gamma", len(w.Gamma), bn},
+		{"mean", len(w.Mean), bn},
+		{"variance", len(w.Var), bn},
+	} {
+		if v.got != v.want {
+			return fmt.Errorf("%s has %d values, want %d", v.name, v.got, v.want)
+		}
+	}
+	return nil
+}
+
+// NewWeights returns zeroed weights for a convolution over c input channels;
+// gamma and variance are one, so that the batch norm starts as the identity.
+func (o *Conv) NewWeights(c int) *Weights {
+	w := &Weights{Kernel: make([]float32, o.KernelLen(c)), Bias: make([]float32, o.Filters)}
+	if !o.BatchNorm {
+		return w
+	}
+	w.Gamma, w.Mean, w.Var = make([]float32, o.Filters), make([]float32, o.Filters), make([]float32, o.Filters)
+	for i := range w.Gamma {
+		w.Gamma[i], w.Var[i] = 1, 1
+	}
+	return w
+}
