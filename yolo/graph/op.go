@@ -140,8 +140,8 @@ func (o *MaxPool) infer(in []Shape) (Shape, error) {
 	if err := wantInputs(in, 1); err != nil {
 		return Shape{}, err
 	}
-	if o.Size < 1 || o.Stride < 1 || o.Padding < 0 || o.Padding >= 2*o.Size {
-		return Shape{}, fmt.Errorf("size %d, stride %d, padding %d: size and stride must be positive, padding below twice the size", o.Size, o.Stride, o.Padding)
+	if o.Size < 1 || o.Stride < 1 || o.Padding < 0 || o.Padding > 2*(o.Size-1) {
+		return Shape{}, fmt.Errorf("size %d, stride %d, padding %d: size and stride must be positive, padding at most 2*(size-1)", o.Size, o.Stride, o.Padding)
 	}
 	out := func(n int) int { return (n+o.Padding-o.Size)/o.Stride + 1 }
 	return Shape{in[0].C, out(in[0].H), out(in[0].W)}, fitsWindow(in[0], o.Size-o.Padding)

@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"fmt"
+
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"yoloprune/yolo/engine/onednn"
+	"yoloprune/yolo/graph"
+)
+
+// mode is what an expression graph is built for.
+type mode int
+
+const (
+	inference  mode = iota // batch norm folded
+	statistics             // batch norm over the batch, no gradients
+	training               // batch norm over the batch, gradients
+)
+
+// value is an activation in the expression graph.
+type value struct {
+	node *G.Node
+	desc onednn.Desc
+}
+
+// builder turns a graph into an expression graph.
+type builder struct {
+	g     *graph.Graph
+	x     *G.ExprGraph
+	mode  mode
+	batch int
+	order onednn.Order
+
+	image   *tensor.Dense
+	input   value
+	values  []value
+	heads   []value // converted to N x H x W x C
+	outputs []Output
+
+	params  []Param
+	nodes   G.Nodes // of params
+	norms   []*norm
+	convs   []*onednn.Conv
+	infos   []string
+	scratch *[]float32 // shared by the backward operations: one runs at a time
+	live    []bool     // which nodes lead to a head
+}
+
+// norm is a batch norm of the training graph with the statistics of the last batch.
+type norm struct {
+	weights        *graph.Weights
+	mean, variance []float32
+	values         int // N*H*W
+}
+
+func build(g *graph.Graph, m mode, o Options) (*builder, error) {
+	if o.Batch < 1 {
+		return nil, fmt.Errorf("engine: batch %d: must be at least 1", o.Batch)
+	}
+	if err := g.CheckWeights(); err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	b := &builder{g: g, x: G.NewGraph(), mode: m, batch: o.Batch, order: o.memoryOrder(), scratch: new([]float32)}
+	b.values = make([]value, len(g.Nodes))
+	b.live = leadToHead(g)
+	if err := b.addInput(); err != nil {
+		return nil, err
+	}
+	for _, n := range g.Nodes {
+		if !b.live[n.ID] {
+			continue
+		}
+		v, err := b.add(n)
+		if err != nil {
+			b.close()
+			return nil, fmt.Errorf("engine: %v: %w", n, err)
+		}
+		b.values[n.ID] = v
+	}
+	if len(b.heads) == 0 {
+		return nil, fmt.Errorf("engine: the network has no [yolo] layer, so it has no output")
+	}
+	return b, nil
+}
+
+// leadToHead says which nodes a [yolo] depends on; the others are not run.
+func leadToHead(g *graph.Graph) []bool {
+	live := make([]bool, len(g.Nodes))
+	for i := len(g.Nodes) - 1; i >= 0; i-- {
+		n := g.Nodes[i]
+		if n.Yolo() != nil {
+			live[i] = true
+		}
+		if !live[i] {
+			continue
+		}
+		for _, in := range n.Inputs {
+			if in != graph.Input {
+				live[in] = true
+			}
+		}
+	}
+	return live
+}
+
+func (b *builder) desc(s graph.Shape) onednn.Desc {
+	return onednn.Desc{N: b.batch, Shape: s, Order: b.order}
+}
+
+// addInput makes the image node. Beside blocked activations the image is NCHW,
+// which the first convolution reads directly.
+func (b *builder) addInput() error {
+	from := onednn.Desc{N: b.batch, Shape: b.g.InputShape(), Order: onednn.NHWC}
+	b.image = newVector(make([]float32, from.Len()))
+	image := G.NewVector(b.x, tensor.Float32, G.WithShape(from.Len()), G.WithName("image"), G.WithValue(b.image))
+	b.input = value{image, from}
+	if b.order == onednn.NHWC {
+		return nil
+	}
+	to := from
+	to.Order = onednn.NCHW
+	v, err := b.convert(b.input, to)
+	b.input = v
+	return err
+}
+
+func (b *builder) in(n *graph.Node, i int) value {
+	if n.Inputs[i] == graph.Input {
+		return b.input
+	}
+	return b.values[n.Inputs[i]]
+}
+
+func (b *builder) add(n *graph.Node) (value, error) {
+	for i := range n.Inputs {
+		if n.Inputs[i] == graph.Input && n.Conv() == nil && b.order != onednn.NHWC {
+			return value{}, &UnsupportedError{n, "only a convolution can read the image"}
+		}
+	}
+	switch o := n.Op.(type) {
+	case *graph.Conv:
+		return b.conv(n, o)
+	case *graph.MaxPool:
+		return b.maxpool(n, o)
+	case *graph.Upsample:
+		return b.upsample(n, o)
+	case *graph.Shortcut:
+		return b.shortcut(n, o)
+	case *graph.Route:
+		return b.route(n, o)
+	case *graph.Yolo:
+		return b.head(n)
+	}
+	return value{}, &UnsupportedError{n, "cannot be run yet"}
+}
+
+// head converts a head's input to N x H x W x C.
+func (b *builder) head(n *graph.Node) (value, error) {
+	v := b.in(n, 0)
+	to := v.desc
+	to.Order = onednn.NHWC
+	out, err := b.convert(v, to)
+	if err != nil {
+		return v, err
+	}
+	b.heads = append(b.heads, out)
+	data := out.node.Op().(*op).out.Data().([]float32)
+	b.outputs = append(b.outputs, Output{Node: n.ID, Shape: n.Out, Data: data})
+	return v, nil
+}
+
+// param makes the node of a trained vector.
+func (b *builder) param(n *graph.Node, r Role, data []float32) *G.Node {
+	p := Param{Node: n.ID, Role: r, Value: data}
+	x := G.NewVector(b.x, tensor.Float32, G.WithShape(len(data)), G.WithName(p.Name()), G.WithValue(newVector(data)))
+	b.params = append(b.params, p)
+	b.nodes = append(b.nodes, x)
+	return x
+}
+
+// temp returns n values that the next operation may overwrite.
+func (b *builder) temp(n int) []float32 {
+	if len(*b.scratch) < n {
+		*b.scratch = make([]float32, n)
+	}
+	return (*b.scratch)[:n]
+}
+
+func (b *builder) close() {
+	onednn.On(func() {
+		for _, c := range b.convs {
+			c.Close()
+		}
+	})
+	b.convs = nil
+}

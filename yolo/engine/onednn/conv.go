@@ -1,0 +1,108 @@
+package onednn
+
+// #include "shim.h"
+import "C"
+
+import (
+	"errors"
+
+	"yoloprune/yolo/graph"
+)
+
+// ConvSpec describes a convolution. Dst follows from Src and Op.
+type ConvSpec struct {
+	Src, Dst Desc
+	Op       *graph.Conv
+	Training bool // forward without bias and activation, and both gradients
+	NeedDX   bool // training: the gradient of the input is wanted
+}
+
+// Conv is a convolution with its primitives built. Close frees it.
+type Conv struct {
+	spec ConvSpec
+	h    *C.yp_conv
+}
+
+// NewConv builds the primitives. It fails rather than fall back to oneDNN's
+// reference code, which is hundreds of times slower.
+func NewConv(s ConvSpec) (*Conv, error) {
+	cs := C.yp_conv_spec{
+		src: s.Src.c(), dst: s.Dst.c(),
+		groups: C.int(s.Op.Groups), size: C.int(s.Op.Size), stride: C.int(s.Op.Stride), pad: C.int(s.Op.Pad),
+		training: flag(s.Training), need_dx: flag(s.NeedDX), act: activations[s.Op.Activation],
+	}
+	h := C.yp_conv_new(&cs)
+	if h == nil {
+		return nil, errors.New(C.GoString(C.yp_error()))
+	}
+	return &Conv{s, h}, nil
+}
+
+func flag(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Close frees the primitives.
+func (c *Conv) Close() {
+	C.yp_conv_free(c.h)
+	c.h = nil
+}
+
+// Info names oneDNN's kernel for every pass.
+func (c *Conv) Info() string {
+	var b [512]C.char
+	C.yp_conv_info(c.h, &b[0], C.size_t(len(b)))
+	return C.GoString(&b[0])
+}
+
+// Freeze copies kernel and bias for Infer.
+func (c *Conv) Freeze(w, b []float32) error {
+	if len(w) < c.kernelLen() || len(b) < c.spec.Op.Filters {
+		return errLength
+	}
+	return status(C.yp_conv_freeze(c.h, ptr(w), ptr(b)), "convolution weights")
+}
+
+// Infer computes y = act(w*x + b) with the frozen weights.
+func (c *Conv) Infer(x, y []float32) error {
+	if err := c.fits(x, y); err != nil {
+		return err
+	}
+	return status(C.yp_conv_infer(c.h, ptr(x), ptr(y)), "convolution")
+}
+
+// Forward computes y = w*x.
+func (c *Conv) Forward(x, w, y []float32) error {
+	if err := c.fits(x, y); err != nil {
+		return err
+	}
+	return status(C.yp_conv_forward(c.h, ptr(x), ptr(w), ptr(y)), "convolution")
+}
+
+// BackwardData computes dx from dy.
+func (c *Conv) BackwardData(dy, w, dx []float32) error {
+	if err := c.fits(dx, dy); err != nil {
+		return err
+	}
+	return status(C.yp_conv_backward_data(c.h, ptr(dy), ptr(w), ptr(dx)), "convolution data gradient")
+}
+
+// BackwardWeights computes dw from x and dy.
+func (c *Conv) BackwardWeights(x, dy, dw []float32) error {
+	if err := c.fits(x, dy); err != nil {
+		return err
+	}
+	return status(C.yp_conv_backward_weights(c.h, ptr(x), ptr(dy), ptr(dw)), "convolution weight gradient")
+}
+
+func (c *Conv) kernelLen() int { return c.spec.Op.KernelLen(c.spec.Src.Shape.C) }
+
+func (c *Conv) fits(x, y []float32) error {
+	if len(x) < c.spec.Src.Len() || len(y) < c.spec.Dst.Len() {
+		return errLength
+	}
+	return nil
+}

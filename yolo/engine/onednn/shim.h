@@ -1,0 +1,68 @@
+// C interface of the oneDNN shim. A call returns 0, or 1 with the reason in
+// yp_error(). All calls come from one thread (see thread.go).
+#ifndef YOLOPRUNE_SHIM_H
+#define YOLOPRUNE_SHIM_H
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Memory order of an activation of n images, c channels, h x w pixels.
+// YP_BLOCKED8/16 is oneDNN's nChw8c/nChw16c: channels in runs of 8 or 16, the
+// last run filled up with zeros.
+enum { YP_NHWC = 0, YP_NCHW = 1, YP_BLOCKED8 = 8, YP_BLOCKED16 = 16 };
+typedef struct { int n, c, h, w, order; } yp_desc;
+
+enum { YP_LINEAR, YP_LEAKY, YP_RELU, YP_RELU6, YP_LOGISTIC, YP_MISH, YP_SWISH };
+
+const char* yp_error(void);
+const char* yp_version(void);
+int yp_has_avx512(void);
+int yp_start(int threads);   // 0 keeps the OpenMP default; returns the number in use
+long yp_live(void);          // objects made and not yet freed
+
+typedef struct yp_conv yp_conv;
+typedef struct {
+  yp_desc src, dst;
+  int groups, size, stride, pad;
+  int training;              // forward without bias and activation, plus both backward passes
+  int need_dx;               // training: the data gradient is wanted
+  int act;                   // inference: fused behind the bias
+} yp_conv_spec;
+yp_conv* yp_conv_new(const yp_conv_spec* s);
+void yp_conv_free(yp_conv* c);
+void yp_conv_info(const yp_conv* c, char* out, size_t n);
+int yp_conv_freeze(yp_conv* c, const float* w, const float* b);  // inference: copies kernel and bias
+int yp_conv_infer(yp_conv* c, const float* x, float* y);
+int yp_conv_forward(yp_conv* c, const float* x, const float* w, float* y);
+int yp_conv_backward_data(yp_conv* c, const float* dy, const float* w, float* dx);
+int yp_conv_backward_weights(yp_conv* c, const float* x, const float* dy, float* dw);
+
+// Batch norm with batch statistics, then an activation, in two passes:
+//   y = act(k*x + b), k = gamma*inv, b = beta - mean*k, inv = 1/sqrt(var + eps)
+// shift is any value near the mean; it keeps the variance sum accurate.
+int yp_norm_forward(yp_desc d, int act, float eps, const float* x, const float* gamma, const float* beta,
+                    const float* shift, float* mean, float* var, float* y);
+int yp_norm_backward(yp_desc d, int act, float eps, const float* x, const float* gamma, const float* beta,
+                     const float* mean, const float* var, const float* dy, float* dx, float* dgamma, float* dbeta);
+// y = act(x + bias) and its gradient.
+int yp_bias_forward(yp_desc d, int act, const float* x, const float* bias, float* y);
+int yp_bias_backward(yp_desc d, int act, const float* x, const float* bias, const float* dy, float* dx, float* dbias);
+
+// Copies count channels from channel sc of s to channel dc of d; orders may differ.
+void yp_copy_channels(yp_desc s, int sc, yp_desc d, int dc, int count, const float* x, float* y);
+void yp_zero(float* y, long n);
+void yp_upsample_forward(yp_desc s, int stride, const float* x, float* y);
+void yp_upsample_backward(yp_desc s, int stride, const float* dy, float* dx);
+// where holds, for every output value, the place of the first maximum in its window.
+void yp_maxpool_forward(yp_desc s, yp_desc d, int size, int stride, int before, const float* x, float* y, uint8_t* where);
+void yp_maxpool_backward(yp_desc s, yp_desc d, int size, int stride, int before, const float* dy, const uint8_t* where, float* dx);
+// y = act(a + b); y may be a. With a linear activation this is a plain sum.
+void yp_add_forward(yp_desc d, int act, const float* a, const float* b, float* y, float* sum);
+void yp_act_backward(yp_desc d, int act, const float* z, const float* dy, float* dz);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
