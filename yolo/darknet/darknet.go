@@ -1,0 +1,129 @@
+// Package darknet reads and writes detectors in Darknet's two files: the .cfg,
+// a text of sections that each describe a layer, and the .weights, the layers'
+// numbers in the same order.
+//
+// The formats have no specification; this package follows AlexeyAB's program
+// (https://github.com/AlexeyAB/darknet, src/parser.c and src/option_list.c) and
+// says where it is stricter. What it writes keeps to the subset that OpenCV,
+// DeepStream, ncnn, tkDNN and the forks of Darknet read alike.
+package darknet
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+
+	//lint:ignore SA1019 its successor adds nothing that is needed here
+	"github.com/rogpeppe/go-internal/renameio"
+
+	"yoloprune/yolo/graph"
+)
+
+// A FormatError says that a file is broken: no program could make sense of it,
+// or two programs would read different networks.
+type FormatError struct {
+	File string
+	Line int // 0: the whole file
+	Msg  string
+}
+
+func (e *FormatError) Error() string { return position(e.File, e.Line) + e.Msg }
+
+// An UnsupportedError says that a file is good Darknet but uses something that
+// this program does not run, or that a graph cannot be written as Darknet.
+type UnsupportedError struct {
+	File string
+	Line int // 0: the whole file
+	Msg  string
+}
+
+func (e *UnsupportedError) Error() string { return position(e.File, e.Line) + e.Msg }
+
+// A Warning is something in a cfg that was read, but probably not as meant.
+type Warning struct {
+	File string
+	Line int
+	Msg  string
+}
+
+func (w Warning) String() string { return position(w.File, w.Line) + w.Msg }
+
+func position(file string, line int) string {
+	switch {
+	case file == "" && line == 0:
+		return ""
+	case file == "":
+		return fmt.Sprintf("line %d: ", line)
+	case line == 0:
+		return file + ": "
+	}
+	return fmt.Sprintf("%s:%d: ", file, line)
+}
+
+// Load reads a cfg and, unless weightsPath is empty, its weights.
+func Load(cfgPath, weightsPath string) (*graph.Graph, []Warning, error) {
+	g, warnings, err := loadCfg(cfgPath)
+	if err != nil || weightsPath == "" {
+		return g, warnings, err
+	}
+	f, err := os.Open(weightsPath)
+	if err != nil {
+		return nil, warnings, err
+	}
+	defer f.Close()
+	if _, err := DecodeWeights(weightsPath, f, g); err != nil {
+		return nil, warnings, err
+	}
+	return g, warnings, nil
+}
+
+func loadCfg(path string) (*graph.Graph, []Warning, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	return Decode(path, f)
+}
+
+// Save writes a graph as a cfg and a weights file; a path may be empty to leave
+// that file out. Neither file is touched unless both can be encoded, and each
+// one is replaced whole or not at all. The weights are marked as having seen
+// no images, so that a training with Darknet starts its schedule afresh.
+func Save(cfgPath, weightsPath string, g *graph.Graph) error {
+	var cfg, weights bytes.Buffer
+	if cfgPath != "" {
+		if err := Encode(&cfg, g); err != nil {
+			return fmt.Errorf("%s: %w", cfgPath, err)
+		}
+	}
+	if weightsPath != "" {
+		weights.Grow(longHeader + 4*weightsLen(g))
+		if err := EncodeWeights(&weights, g, 0); err != nil {
+			return fmt.Errorf("%s: %w", weightsPath, err)
+		}
+	}
+	if err := replace(weightsPath, &weights); err != nil {
+		return err
+	}
+	return replace(cfgPath, &cfg)
+}
+
+func weightsLen(g *graph.Graph) int {
+	n := 0
+	for _, c := range g.Convs() {
+		n += c.Weights.Len()
+	}
+	return n
+}
+
+func replace(path string, data io.Reader) error {
+	if path == "" {
+		return nil
+	}
+	if err := renameio.WriteToFile(path, data); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
