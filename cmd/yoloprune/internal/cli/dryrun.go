@@ -1,0 +1,27 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"yoloprune/cmd/yoloprune/internal/pipeline"
+	"yoloprune/configs"
+	"yoloprune/yolo/cost"
+)
+
+// dryRun prints the resolved experiment, the layers and the stages.
+func (a *app) dryRun(e *configs.Experiment) error {
+	o, err := pipeline.Plan(e, a.say)
+	if err != nil {
+		return err
+	}
+	if err := a.printConfig(e); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out)
+	if err := a.statTable(o.Graph, cost.Of(o.Graph)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "stages: %s\n", strings.Join(o.Stages, ", "))
+	return err
+}

@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"yoloprune/cmd/yoloprune/internal/pipeline"
+	"yoloprune/datasets/coco"
+	"yoloprune/finetune/loop"
+	"yoloprune/finetune/validate"
+	"yoloprune/pruning/plan"
+	"yoloprune/pruning/surgery"
+	"yoloprune/yolo/darknet"
+	"yoloprune/yolo/graph"
+)
+
+type pruneFlags struct {
+	cfg, weights, out, images, annotations, skip, fold string
+	flops, params, ratio, maxDrop                      float64
+	recalibrate                                        int
+	force                                              bool
+	plan                                               plan.Options
+}
+
+func (a *app) pruneCommand() *cobra.Command {
+	f := pruneFlags{plan: plan.Defaults(plan.Target{})}
+	c := &cobra.Command{
+		Use: "prune --cfg MODEL.cfg --weights MODEL.weights --target-flops R --out DIR", Short: "Cut channels out of a trained network", Args: cobra.NoArgs,
+		Long: `Cut channels out of a trained network.
+
+DIR receives pruned.cfg, pruned.weights, plan.json, groups.json, scores.json
+and layers.json. With --images and --annotations the batch norms are measured
+again on those images after the cut, and the average precision before and after
+is printed; with --max-drop a cut that loses more is refused with exit code 3.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := require(c, "cfg", "weights", "out"); err != nil {
+				return err
+			}
+			if err := f.settle(c); err != nil {
+				return err
+			}
+			return a.prune(f)
+		},
+	}
+	c.Flags().StringVar(&f.cfg, "cfg", "", "network")
+	c.Flags().StringVar(&f.weights, "weights", "", "its weights")
+	c.Flags().StringVar(&f.out, "out", "", "folder for the result")
+	c.Flags().StringVar(&f.plan.Criterion, "criterion", f.plan.Criterion, "one of "+strings.Join(plan.Criteria, ", "))
+	c.Flags().StringVar(&f.plan.Strategy, "strategy", f.plan.Strategy, "one of "+strings.Join(plan.Strategies, ", "))
+	c.Flags().StringVar(&f.plan.Normalize, "normalize", "", "one of "+strings.Join(plan.Normalizations, ", ")+"; by default none for global, layer for the others")
+	c.Flags().Float64Var(&f.flops, "target-flops", 0, "fraction of the FLOPs to remove")
+	c.Flags().Float64Var(&f.params, "target-params", 0, "fraction of the parameters to remove")
+	c.Flags().Float64Var(&f.ratio, "ratio", 0, "fraction of the channels to remove")
+	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
+	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
+	c.Flags().StringVar(&f.skip, "skip", "", "layers to leave alone: indices, ranges and types, such as 0,5-9,heads")
+	c.Flags().StringVar(&f.fold, "fold", string(surgery.Expected), "what stands for a removed channel: none, beta or expected")
+	c.Flags().StringVar(&f.images, "images", "", "folder of images for recalibration")
+	c.Flags().StringVar(&f.annotations, "annotations", "", "their COCO annotations")
+	c.Flags().IntVar(&f.recalibrate, "recalibrate", 200, "images to measure the batch norms on, with --images; 0: none")
+	c.Flags().Float64Var(&f.maxDrop, "max-drop", 0, "largest loss of AP50 after recalibration, with --images")
+	c.Flags().BoolVar(&f.force, "force", false, "write the result even if --max-drop is missed, and overwrite an earlier one")
+	return c
+}
+
+// settle checks how the flags fit together.
+func (f *pruneFlags) settle(c *cobra.Command) error {
+	n := 0
+	for _, t := range []struct {
+		flag     string
+		value    float64
+		quantity plan.Quantity
+	}{{"target-flops", f.flops, plan.FLOPs}, {"target-params", f.params, plan.Params}, {"ratio", f.ratio, plan.Channels}} {
+		if !c.Flags().Changed(t.flag) {
+			continue
+		}
+		if !(t.value > 0 && t.value < 1) {
+			return usagef("--%s %g: not in (0, 1); it is the fraction to remove", t.flag, t.value)
+		}
+		f.plan.Target = plan.Target{Quantity: t.quantity, Ratio: t.value}
+		n++
+	}
+	if n != 1 {
+		return usagef("%s needs one of --target-flops, --target-params and --ratio", c.CommandPath())
+	}
+	if (f.images == "") != (f.annotations == "") {
+		return usagef("--images and --annotations go together")
+	}
+	if c.Flags().Changed("max-drop") && f.images == "" {
+		return usagef("--max-drop needs --images and --annotations to measure the loss on")
+	}
+	if !c.Flags().Changed("max-drop") {
+		f.maxDrop = 1
+	}
+	if f.skip != "" {
+		f.plan.Skip = strings.Split(f.skip, ",")
+	}
+	return refuseExisting(f.force, filepath.Join(f.out, "pruned.cfg"), filepath.Join(f.out, "pruned.weights"))
+}
+
+// prune works in a folder beside the result, which takes its place only when
+// the cut is accepted.
+func (a *app) prune(f pruneFlags) error {
+	g, err := a.load(f.cfg, f.weights)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(filepath.Clean(f.out)), 0o777); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(f.out)), ".prune-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	cut, err := pipeline.Cut(g, f.plan, surgery.Fold(f.fold), temp, a.say)
+	if err != nil {
+		return err
+	}
+	if f.images != "" {
+		if err := a.repair(f, g, cut, temp); err != nil {
+			return err
+		}
+	}
+	if err := moveInto(temp, f.out); err != nil {
+		return err
+	}
+	a.say("wrote %s", filepath.Join(f.out, "pruned.cfg"))
+	return nil
+}
+
+// repair recalibrates the cut network, measures it against the whole one and
+// applies --max-drop.
+func (a *app) repair(f pruneFlags, g, cut *graph.Graph, dir string) error {
+	set, err := coco.Load(f.annotations, f.images, coco.Options{})
+	if err != nil {
+		return err
+	}
+	if err := validate.CheckClasses(g, set.Names()); err != nil {
+		return err
+	}
+	if f.recalibrate > 0 {
+		if err := loop.Recalibrate(cut, set, f.recalibrate, 0, false); err != nil {
+			return err
+		}
+		if err := darknet.Save("", filepath.Join(dir, "pruned.weights"), cut); err != nil {
+			return err
+		}
+	}
+	o := validate.Options{Batch: 16, Conf: 0.001, NMS: 0.65, MaxDet: 300}
+	before, _, err := a.measure(g, set, o)
+	if err != nil {
+		return err
+	}
+	after, _, err := a.measure(cut, set, o)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "AP50 %.3f before, %.3f after the cut; AP %.3f, %.3f\n", before.AP50, after.AP50, before.AP, after.AP)
+	if drop := before.AP50 - after.AP50; drop > f.maxDrop && !f.force {
+		return gateError{fmt.Errorf("the cut loses %.3f AP50, more than --max-drop %g: nothing was written; remove less, train for sparsity first, or write it all the same with --force", drop, f.maxDrop)}
+	}
+	return nil
+}
+
+// moveInto moves the files of one folder into another, replacing its own.
+func moveInto(from, to string) error {
+	if err := os.MkdirAll(to, 0o777); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := os.Rename(filepath.Join(from, f.Name()), filepath.Join(to, f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"yoloprune/cmd/yoloprune/internal/pipeline"
+	"yoloprune/cmd/yoloprune/internal/term"
+	"yoloprune/datasets/coco"
+	"yoloprune/finetune/validate"
+	"yoloprune/yolo/eval"
+	"yoloprune/yolo/graph"
+)
+
+type valFlags struct {
+	cfg, weights, images, annotations, names, predictions string
+	protocol                                              string
+	o                                                     validate.Options
+	json                                                  bool
+}
+
+func (a *app) valCommand() *cobra.Command {
+	var f valFlags
+	c := &cobra.Command{
+		Use: "val", Short: "Measure average precision on a COCO-style image set, or of a predictions file", Args: cobra.NoArgs,
+		Example: `  yoloprune val --cfg model.cfg --weights model.weights --images images --annotations val.json
+  yoloprune val --predictions predictions.json --annotations val.json`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if f.protocol != "coco" {
+				return usagef("--protocol %s: only coco is supported yet", f.protocol)
+			}
+			if f.predictions != "" {
+				if err := require(c, "annotations"); err != nil {
+					return err
+				}
+				return a.valPredictions(f)
+			}
+			if err := require(c, "cfg", "weights", "images", "annotations"); err != nil {
+				return err
+			}
+			return a.valModel(f)
+		},
+	}
+	c.Flags().StringVar(&f.cfg, "cfg", "", "network")
+	c.Flags().StringVar(&f.weights, "weights", "", "its weights")
+	c.Flags().StringVar(&f.images, "images", "", "folder of the images")
+	c.Flags().StringVar(&f.annotations, "annotations", "", "COCO annotations")
+	c.Flags().StringVar(&f.names, "names", "", "names file; its order must be that of the annotations' categories")
+	c.Flags().StringVar(&f.predictions, "predictions", "", "COCO detections to measure instead of a network")
+	c.Flags().StringVar(&f.protocol, "protocol", "coco", "evaluation protocol")
+	c.Flags().BoolVar(&f.json, "json", false, "print one JSON object")
+	detectionFlags(c, &f.o, 0.001, 0.65)
+	return c
+}
+
+// detectionFlags adds the flags that say how boxes are found.
+func detectionFlags(c *cobra.Command, o *validate.Options, conf, nms float64) {
+	c.Flags().Float64Var(&o.Conf, "conf", conf, "score threshold")
+	c.Flags().Float64Var(&o.NMS, "nms", nms, "IoU over which the weaker box of a class is suppressed")
+	c.Flags().StringVar(&o.NMSKind, "nms-kind", "default", "default, greedynms or diounms")
+	c.Flags().IntVar(&o.MaxDet, "max-det", 300, "boxes kept of an image")
+	c.Flags().IntVar(&o.Batch, "batch", 16, "images a forward pass")
+	c.Flags().IntVar(&o.Threads, "threads", 0, "OpenMP threads; 0: one a core")
+	c.Flags().BoolVar(&o.SkipBad, "skip-bad", false, "go on without images that cannot be read")
+}
+
+func (a *app) valPredictions(f valFlags) error {
+	gt, err := readTruth(f.annotations)
+	if err != nil {
+		return err
+	}
+	file, err := os.Open(f.predictions)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	dets, err := eval.ReadDetections(f.predictions, file)
+	if err != nil {
+		return err
+	}
+	if err := eval.CheckDetections(f.predictions, gt, dets); err != nil {
+		return err
+	}
+	r, err := eval.COCO(gt, dets)
+	if err != nil {
+		return err
+	}
+	m := &pipeline.Metrics{Images: len(gt.Images)}
+	m.Protocol.Evaluator = pipeline.COCOEvaluator
+	m.SetResult(r)
+	if f.json {
+		return a.printJSON(predictionsJSON(m))
+	}
+	return a.printResult(r)
+}
+
+// predictionsJSON leaves out what a predictions file does not tell.
+func predictionsJSON(m *pipeline.Metrics) map[string]any {
+	return map[string]any{
+		"AP": m.AP, "AP50": m.AP50, "AP75": m.AP75, "APs": m.APs, "APm": m.APm, "APl": m.APl,
+		"AR1": m.AR1, "AR10": m.AR10, "AR100": m.AR100, "ARs": m.ARs, "ARm": m.ARm, "ARl": m.ARl,
+		"classes": m.Classes, "classes50": m.Classes50, "images": m.Images,
+		"protocol": map[string]string{"evaluator": m.Protocol.Evaluator},
+	}
+}
+
+func readTruth(path string) (*eval.GroundTruth, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return eval.ReadGroundTruth(path, file)
+}
+
+func (a *app) valModel(f valFlags) error {
+	g, err := a.load(f.cfg, f.weights)
+	if err != nil {
+		return err
+	}
+	if len(g.Heads()) == 0 {
+		return fmt.Errorf("%s: has no [yolo] layer, so there is nothing to measure", f.cfg)
+	}
+	set, err := openSet(f, g)
+	if err != nil {
+		return err
+	}
+	m, r, err := a.measure(g, set, f.o)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return a.printJSON(m)
+	}
+	fmt.Fprintf(a.out, "%s: %s parameters, %.3f GFLOPs at %dx%d, %d images\n", f.cfg, term.SI(float64(m.Params)), float64(m.FLOPs)/1e9, m.Input[0], m.Input[1], m.Images)
+	return a.printResult(r)
+}
+
+func openSet(f valFlags, g *graph.Graph) (*coco.Set, error) {
+	o := coco.Options{SkipBad: f.o.SkipBad}
+	if f.names != "" {
+		names, err := readNames(f.names, g.Heads()[0].Yolo().Classes)
+		if err != nil {
+			return nil, err
+		}
+		o.Names = names
+	}
+	return coco.Load(f.annotations, f.images, o)
+}
+
+// measure runs a network over an image set.
+func (a *app) measure(g *graph.Graph, set *coco.Set, o validate.Options) (*pipeline.Metrics, *eval.Result, error) {
+	v, err := validate.New(set, g.Net.Width, g.Net.Height, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := v.Run(g, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.Skipped > 0 {
+		a.say("warning: %d unreadable images left out", r.Skipped)
+	}
+	return pipeline.NewMetrics(g, r, o, set.Len()), r.Result, nil
+}
+
+func (a *app) printResult(r *eval.Result) error {
+	rows := [][]string{}
+	for _, x := range []struct {
+		name string
+		v    float64
+	}{
+		{"AP  .50:.95", r.AP}, {"AP  .50", r.AP50}, {"AP  .75", r.AP75}, {"AP  small", r.APs}, {"AP  medium", r.APm}, {"AP  large", r.APl},
+		{"AR  1", r.AR1}, {"AR  10", r.AR10}, {"AR  100", r.AR100}, {"AR  small", r.ARs}, {"AR  medium", r.ARm}, {"AR  large", r.ARl},
+	} {
+		rows = append(rows, []string{x.name, precision(x.v)})
+	}
+	if err := term.Table(a.out, []string{"COCO", "value"}, rows); err != nil {
+		return err
+	}
+	rows = rows[:0]
+	for _, c := range r.PerClass {
+		rows = append(rows, []string{c.Category.Name, fmt.Sprint(c.Truths), precision(c.AP), precision(c.AP50)})
+	}
+	fmt.Fprintln(a.out)
+	return term.Table(a.out, []string{"class", "truths", "AP", "AP50"}, rows)
+}

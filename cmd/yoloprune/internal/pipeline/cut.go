@@ -1,0 +1,159 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+
+	"yoloprune/configs"
+	"yoloprune/finetune/loop"
+	"yoloprune/pruning/depgraph"
+	"yoloprune/pruning/plan"
+	"yoloprune/pruning/surgery"
+	"yoloprune/yolo/cost"
+	"yoloprune/yolo/darknet"
+	"yoloprune/yolo/graph"
+	"yoloprune/yolo/zoo"
+)
+
+// cut is the stage that removes channels.
+func (r *Run) cut(folder string, p configs.Prune) stage {
+	return stage{
+		name: folder, folder: folder,
+		do: func(context.Context) error {
+			g, err := Cut(r.g, PlanOptions(p), surgery.Fold(p.Fold), r.path(folder), r.say)
+			if err == nil {
+				r.g = g
+			}
+			return err
+		},
+		load: func() error { return r.loadFrom(folder+"/pruned.cfg", folder+"/pruned.weights") },
+	}
+}
+
+// PlanOptions translates the experiment file's words.
+func PlanOptions(p configs.Prune) plan.Options {
+	t := plan.Target{Quantity: plan.FLOPs, Ratio: p.Target.FLOPs}
+	switch {
+	case p.Target.Params > 0:
+		t = plan.Target{Quantity: plan.Params, Ratio: p.Target.Params}
+	case p.Target.Ratio > 0:
+		t = plan.Target{Quantity: plan.Channels, Ratio: p.Target.Ratio}
+	}
+	o := plan.Options{Criterion: p.Criterion, Strategy: p.Strategy, Normalize: p.Normalize, Target: t, Align: p.Align, Floor: p.Floor}
+	for _, i := range p.Skip {
+		o.Skip = append(o.Skip, strconv.Itoa(i))
+	}
+	return o
+}
+
+// Cut plans and makes a cut, and writes all that belongs to it into dir:
+// groups.json, scores.json, plan.json, layers.json, pruned.cfg and
+// pruned.weights.
+func Cut(g *graph.Graph, o plan.Options, fold surgery.Fold, dir string, say func(string, ...any)) (*graph.Graph, error) {
+	groups, err := depgraph.Build(g)
+	if err != nil {
+		return nil, err
+	}
+	p, scores, err := plan.Make(g, groups, o)
+	if err != nil {
+		return nil, err
+	}
+	out, err := surgery.Apply(g, p, surgery.Options{Fold: fold})
+	if err != nil {
+		return nil, err
+	}
+	rows, err := p.Table(g, groups)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	for _, f := range []struct {
+		name string
+		data any
+	}{{"groups.json", groups}, {"scores.json", scores}, {"layers.json", rows}} {
+		if err := writeJSON(dir+"/"+f.name, f.data); err != nil {
+			return nil, err
+		}
+	}
+	if err := plan.Write(dir+"/plan.json", p); err != nil {
+		return nil, err
+	}
+	before, after := cost.Of(g), cost.Of(out)
+	say("prune: asked for %.1f %% of %s, removed %.1f %% of FLOPs (%.3f to %.3f G at %dx%d) and %.1f %% of parameters",
+		100*o.Target.Ratio, o.Target.Quantity, 100*p.Reached.FLOPs, float64(before.FLOPs())/1e9, float64(after.FLOPs())/1e9,
+		after.InputW, after.InputH, 100*p.Reached.Params)
+	return out, darknet.Save(dir+"/pruned.cfg", dir+"/pruned.weights", out)
+}
+
+// recalibration is the stage that measures the batch norms again after a cut.
+func (r *Run) recalibration(folder string, p configs.Prune) stage {
+	to := folder + "/recalibrated"
+	return stage{
+		name: "recalibrate " + folder, folder: to,
+		do: func(context.Context) error {
+			if err := loop.Recalibrate(r.g, r.data.train, p.Recalibrate, r.exp.Threads, r.exp.Data.SkipBad); err != nil {
+				return err
+			}
+			return darknet.Save(r.path(to, "model.cfg"), r.path(to, "model.weights"), r.g)
+		},
+		load: func() error { return r.loadFrom(to+"/model.cfg", to+"/model.weights") },
+	}
+}
+
+// scratch trains the cut network from new weights, for as many epochs as the
+// pruned one had in all: the control that says what the cut network owes to
+// its weights.
+func (r *Run) scratch() []stage {
+	t := configs.Training{}
+	for _, s := range []*configs.Training{r.exp.Train, sparsifyTraining(r.exp.Sparsify), finetuneTraining(r.exp.Finetune)} {
+		if s == nil {
+			continue
+		}
+		epochs := t.Epochs + s.Epochs
+		if t.Epochs == 0 {
+			t = *s
+		}
+		t.Epochs = epochs
+	}
+	if t.Epochs == 0 {
+		return nil
+	}
+	var kept *graph.Graph
+	train := r.training("scratch", "scratch", t, nil)
+	do, load := train.do, train.load
+	train.do = func(ctx context.Context) error {
+		kept = r.g
+		r.g = kept.Clone()
+		if err := zoo.InitWeights(r.g, r.exp.Seed+1); err != nil {
+			return err
+		}
+		return do(ctx)
+	}
+	train.load = func() error { kept = r.g; return load() }
+	back := stage{name: "scratch done", do: func(context.Context) error {
+		if kept == nil {
+			return fmt.Errorf("scratch control: the pruned network is gone")
+		}
+		r.g = kept
+		return nil
+	}}
+	return []stage{train, r.measured("scratch"), back}
+}
+
+func sparsifyTraining(s *configs.Sparsify) *configs.Training {
+	if s == nil {
+		return nil
+	}
+	return &s.Training
+}
+
+func finetuneTraining(f *configs.Finetune) *configs.Training {
+	if f == nil {
+		return nil
+	}
+	return &f.Training
+}

@@ -1,0 +1,75 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"yoloprune/configs"
+	"yoloprune/datasets/coco"
+	"yoloprune/datasets/toy"
+)
+
+// data are the splits; test may be nil, and train where nothing is trained.
+type data struct {
+	train, val, test *coco.Set
+}
+
+// openData reads the annotation files of all splits. The toy set is drawn
+// first if it is not there.
+func (r *Run) openData(context.Context) error {
+	root := r.exp.Data.Root
+	if r.exp.Data.Format == "toy" {
+		if root == "" {
+			root = r.path("data")
+		}
+		if err := r.drawToy(root); err != nil {
+			return err
+		}
+	}
+	var names []string
+	for _, s := range []struct {
+		key   string
+		split *configs.Split
+		set   **coco.Set
+	}{{"train", r.exp.Data.Train, &r.data.train}, {"val", r.exp.Data.Val, &r.data.val}, {"test", r.exp.Data.Test, &r.data.test}} {
+		if s.split == nil {
+			continue
+		}
+		images, annotations := s.split.Paths(root)
+		set, err := coco.Load(annotations, images, coco.Options{SkipBad: r.exp.Data.SkipBad, Names: names})
+		if err != nil {
+			return err
+		}
+		names = set.Names()
+		*s.set = set
+		r.sayProblems(s.key, set)
+	}
+	return nil
+}
+
+func (r *Run) sayProblems(key string, set *coco.Set) {
+	r.say("data: %s: %d images, %d classes", key, set.Len(), len(set.Names()))
+	p := set.Problems()
+	for _, line := range p.Lines() {
+		r.say("data: %s: %s", key, line)
+	}
+}
+
+func (r *Run) drawToy(root string) error {
+	_, err := os.Stat(filepath.Join(root, "annotations", "train.json"))
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	t := r.exp.Data.Toy
+	r.say("data: drawing %d toy scenes in %s", t.Images, root)
+	if err := toy.Write(root, toy.Options{Images: t.Images, Seed: t.Seed}); err != nil {
+		return fmt.Errorf("toy data set: %w", err)
+	}
+	return nil
+}

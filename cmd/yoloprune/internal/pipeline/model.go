@@ -1,0 +1,117 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"yoloprune/cmd/yoloprune/internal/term"
+	"yoloprune/datasets/coco"
+	"yoloprune/finetune/validate"
+	"yoloprune/yolo/cost"
+	"yoloprune/yolo/darknet"
+	"yoloprune/yolo/graph"
+	"yoloprune/yolo/head"
+	"yoloprune/yolo/zoo"
+)
+
+// openModel builds or reads the network and its first weights.
+func (r *Run) openModel(context.Context) error {
+	g, err := r.readModel()
+	if err != nil {
+		return err
+	}
+	if err := validate.CheckClasses(g, r.data.val.Names()); err != nil {
+		return err
+	}
+	r.g = g
+	t := cost.Of(g)
+	r.say("model: %s parameters, %.2f GFLOPs at %dx%d", term.SI(float64(t.Params())), float64(t.FLOPs())/1e9, t.InputW, t.InputH)
+	return nil
+}
+
+func (r *Run) readModel() (*graph.Graph, error) {
+	m := r.exp.Model
+	if m.Cfg != "" {
+		return r.loadModel()
+	}
+	anchors, err := r.anchors()
+	if err != nil {
+		return nil, err
+	}
+	g, err := zoo.Build(m.Arch, zoo.Options{
+		Classes: len(r.data.val.Names()), Width: m.Width, InputW: m.Input[0], InputH: m.Input[1], Anchors: anchors,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if m.Weights != "" {
+		return g, readWeights(m.Weights, g)
+	}
+	return g, zoo.InitWeights(g, r.exp.Seed)
+}
+
+func readWeights(path string, g *graph.Graph) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = darknet.DecodeWeights(path, f, g)
+	return err
+}
+
+// loadModel reads a cfg, with its weights or with new ones.
+func (r *Run) loadModel() (*graph.Graph, error) {
+	m := r.exp.Model
+	g, warnings, err := darknet.Load(m.Cfg, m.Weights)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		r.say("warning: %v", w)
+	}
+	if m.Input[0] > 0 {
+		g.Net.Width, g.Net.Height = m.Input[0], m.Input[1]
+		if err := g.Infer(); err != nil {
+			return nil, fmt.Errorf("%s at %dx%d: %w", m.Cfg, m.Input[0], m.Input[1], err)
+		}
+	}
+	if m.Weights == "" {
+		return g, zoo.InitWeights(g, r.exp.Seed)
+	}
+	return g, nil
+}
+
+// archAnchors is how many anchors the architectures have.
+const archAnchors = 6
+
+// anchors returns nil for the published ones.
+func (r *Run) anchors() ([][2]float64, error) {
+	m := r.exp.Model
+	switch m.Anchors.Kind {
+	case "list":
+		return m.Anchors.Pairs, nil
+	case "kmeans":
+		a, iou, err := head.KMeansAnchors(sizes(r.data.train, m.Input[0], m.Input[1]), archAnchors, r.exp.Seed)
+		if err == nil {
+			r.say("model: %d anchors by k-means, mean IoU %.3f", len(a), iou)
+		}
+		return a, err
+	}
+	return nil, nil
+}
+
+// sizes lists the boxes' widths and heights in pixels of the network's input.
+func sizes(set *coco.Set, w, h int) [][2]float64 {
+	var out [][2]float64
+	for i := range set.Len() {
+		s := set.Sample(i)
+		for _, b := range s.Boxes {
+			if !b.Crowd {
+				out = append(out, [2]float64{b.W * float64(w) / float64(s.Width), b.H * float64(h) / float64(s.Height)})
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,78 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+// stages lists all that the experiment asks for, in order.
+func (r *Run) all() []stage {
+	e := r.exp
+	list := []stage{{name: "data", do: r.openData}, {name: "model", do: r.openModel}}
+	if e.Train != nil {
+		list = append(list, r.training("train", "train", *e.Train, nil))
+	}
+	list = append(list, r.measured("baseline"))
+	if e.Sparsify != nil {
+		list = append(list, r.training("sparsify", "sparsify", e.Sparsify.Training, e.Sparsify), r.measured("sparsified"))
+	}
+	for i, p := range e.Prune {
+		n := suffix(i)
+		list = append(list, r.cut("prune"+n, p), r.measured("pruned"+n))
+		if p.Recalibrate > 0 {
+			list = append(list, r.recalibration("prune"+n, p), r.measured("recalibrated"+n))
+		}
+		if e.Finetune != nil {
+			list = append(list, r.training("finetune"+n, "finetune"+n, e.Finetune.Training, nil), r.measured("finetuned"+n))
+		}
+	}
+	if e.Report != nil && e.Report.ScratchControl && len(e.Prune) > 0 {
+		list = append(list, r.scratch()...)
+	}
+	if len(e.Export) > 0 {
+		list = append(list, stage{name: "export", do: r.export})
+	}
+	if e.Report != nil {
+		list = append(list, stage{name: "report", do: r.report})
+	}
+	return list
+}
+
+// suffix numbers the cuts of an experiment that has several.
+func suffix(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return fmt.Sprintf("-%d", i+1)
+}
+
+// wanted lists the stages to run. With Only, those before it must be done, and
+// those after its measurement are left out.
+func (r *Run) wanted() ([]stage, error) {
+	list := r.all()
+	if r.o.Only == "" {
+		return list, nil
+	}
+	for i, s := range list {
+		if s.name == r.o.Only {
+			return list[:min(i+2, len(list))], nil
+		}
+		if s.folder == "" {
+			continue
+		}
+		if _, err := os.Stat(r.path(s.folder, "done.json")); err != nil {
+			return nil, fmt.Errorf("%s: stage %s is not done, and %s starts from it: run `yoloprune run` or that stage first", r.Dir, s.name, r.o.Only)
+		}
+	}
+	return nil, fmt.Errorf("the experiment has no stage %s: add a `%s:` section", r.o.Only, r.o.Only)
+}
+
+// measured is the stage that measures the present network as name.
+func (r *Run) measured(name string) stage {
+	return stage{
+		name: "val " + name, folder: "val/" + name,
+		do:   func(context.Context) error { return r.measure(name) },
+		load: func() error { return nil },
+	}
+}

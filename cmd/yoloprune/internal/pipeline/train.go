@@ -1,0 +1,141 @@
+package pipeline
+
+import (
+	"context"
+	"math"
+	"os"
+	"time"
+
+	"yoloprune/cmd/yoloprune/internal/term"
+	"yoloprune/configs"
+	"yoloprune/datasets/augment"
+	"yoloprune/finetune/loop"
+	"yoloprune/finetune/loss"
+	"yoloprune/finetune/optim"
+	"yoloprune/finetune/validate"
+	"yoloprune/pruning/report"
+	"yoloprune/yolo/darknet"
+	"yoloprune/yolo/graph"
+)
+
+// training is a stage that trains the present network: train, sparsify (with
+// s), finetune or scratch.
+func (r *Run) training(name, folder string, t configs.Training, s *configs.Sparsify) stage {
+	return stage{
+		name: name, folder: folder,
+		do:   func(ctx context.Context) error { return r.train(ctx, name, folder, t, s) },
+		load: func() error { return r.loadFrom(folder+"/model.cfg", folder+"/weights/last.weights") },
+	}
+}
+
+// loadFrom takes up the network that an earlier stage left.
+func (r *Run) loadFrom(cfg, weights string) error {
+	g, _, err := darknet.Load(r.path(cfg), r.path(weights))
+	if err == nil {
+		r.g = g
+	}
+	return err
+}
+
+func (r *Run) train(ctx context.Context, name, folder string, t configs.Training, s *configs.Sparsify) error {
+	if err := os.MkdirAll(r.path(folder), 0o777); err != nil {
+		return err
+	}
+	if err := darknet.Save(r.path(folder, "model.cfg"), "", r.g); err != nil {
+		return err
+	}
+	val, err := validate.New(r.data.val, r.g.Net.Width, r.g.Net.Height, r.validation())
+	if err != nil {
+		return err
+	}
+	o := options(t, s)
+	o.Folder, o.Threads, o.Seed, o.SkipBad = r.path(folder), r.exp.Threads, r.exp.Seed, r.exp.Data.SkipBad
+	before := gammas(r.g)
+	h := r.hooks(name, folder, t.Epochs, r.data.train.Len()/t.Batch)
+	err = loop.Run(ctx, r.g, r.data.train, val, o, h, r.o.Resume)
+	r.o.Progress.Done()
+	if err != nil || s == nil {
+		return err
+	}
+	return writeJSON(r.path(folder, "gammas.json"), map[string]any{"before": before, "after": gammas(r.g)})
+}
+
+// hooks feed the progress bar and draw results.png after every epoch.
+func (r *Run) hooks(name, folder string, epochs, batches int) loop.Hooks {
+	p := r.o.Progress
+	p.Stage(name, epochs, batches)
+	begin := time.Now()
+	done := 0
+	return loop.Hooks{
+		Batch: p.Batch,
+		Epoch: func(e loop.Epoch) {
+			done++
+			left := time.Since(begin) / time.Duration(done) * time.Duration(e.Of-e.Number)
+			p.Epoch(term.EpochStats{
+				Epoch: e.Number, Epochs: e.Of, LR: e.LR, Loss: e.Loss, Box: e.Box, Obj: e.Obj, Class: e.Class,
+				AP: known(e.AP), AP50: known(e.AP50), NearZero: e.NearZero, Seconds: e.Seconds, ETA: left,
+			})
+			if err := report.PlotResults(r.path(folder, "results.csv"), r.path(folder, "results.png")); err != nil {
+				r.say("warning: %v", err)
+			}
+		},
+	}
+}
+
+// known is -1 for a figure that was not measured.
+func known(x float64) float64 {
+	if math.IsNaN(x) {
+		return -1
+	}
+	return x
+}
+
+func options(t configs.Training, s *configs.Sparsify) loop.Options {
+	o := loop.Options{
+		Epochs: t.Epochs, Batch: t.Batch, Optimizer: t.Optimizer, LR: t.LR,
+		AdamW:      optim.AdamWOptions{Beta1: t.Betas[0], Beta2: t.Betas[1], WeightDecay: t.WeightDecay},
+		SGD:        optim.SGDOptions{Momentum: t.Momentum, WeightDecay: t.WeightDecay, Nesterov: t.Nesterov},
+		Rate:       loop.Rate{Schedule: t.LRSchedule, WarmupEpochs: t.WarmupEpochs, Final: t.LRFinal, Steps: t.Steps, Scales: t.Scales},
+		Clip:       t.Clip,
+		EMA:        t.EMA,
+		EMARamp:    t.EMARamp,
+		BNMomentum: t.BNMomentum,
+		Loss: loss.Options{
+			Box: t.Loss.Box, Obj: t.Loss.Obj, Class: t.Loss.Class, IoULoss: t.Loss.IoU,
+			LabelSmooth: t.Loss.LabelSmooth, AssignIoU: t.Loss.AssignIoU, IgnoreThresh: t.Loss.Ignore,
+		},
+		Augment:   augment.Default(),
+		MosaicOff: t.MosaicOff, ValEvery: t.ValEvery,
+	}
+	a := &o.Augment
+	a.Mosaic, a.Scale, a.FlipX, a.FlipY = float64(t.Mosaic), t.Scale, float64(t.Flip), float64(t.FlipVertical)
+	a.Hue, a.Saturation, a.Value = t.HSV[0], t.HSV[1], t.HSV[2]
+	if s != nil {
+		o.Sparsity = &loop.Sparsity{Method: s.Method, Strength: s.Strength, Shrink: s.Shrink, Schedule: s.Schedule}
+		o.Recalibrate = math.MaxInt
+	}
+	return o
+}
+
+func (r *Run) validation() validate.Options {
+	v := r.exp.Val
+	return validate.Options{
+		Batch: 16, Threads: r.exp.Threads, Conf: v.Conf, NMS: v.NMS, NMSKind: v.NMSKind, MaxDet: v.MaxDet, SkipBad: r.exp.Data.SkipBad,
+	}
+}
+
+// gammas lists every layer's batch-norm scales, as gammas.json holds them.
+func gammas(g *graph.Graph) []report.LayerGamma {
+	var out []report.LayerGamma
+	for _, n := range g.Convs() {
+		if n.Weights.Gamma == nil {
+			continue
+		}
+		l := report.LayerGamma{Layer: int(n.ID)}
+		for _, v := range n.Weights.Gamma {
+			l.Gamma = append(l.Gamma, float64(v))
+		}
+		out = append(out, l)
+	}
+	return out
+}

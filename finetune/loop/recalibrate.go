@@ -1,0 +1,65 @@
+package loop
+
+import (
+	"iter"
+
+	"yoloprune/datasets"
+	"yoloprune/datasets/batch"
+	"yoloprune/yolo/engine"
+	"yoloprune/yolo/graph"
+)
+
+// plain reads unaugmented images in full batches of a fixed size.
+type plain struct {
+	loader *batch.Loader
+	size   int
+}
+
+// recalibrationBatch is the batch that batch norms are measured with; with
+// fewer images the batch is as large as they are many.
+const recalibrationBatch = 16
+
+func newPlain(src datasets.Source, images, w, h int, skipBad bool) (*plain, error) {
+	src = first{src, min(images, src.Len())}
+	p := &plain{size: min(recalibrationBatch, src.Len())}
+	var err error
+	p.loader, err = batch.New(src, batch.Options{Batch: p.size, W: w, H: h, DropLast: true, SkipBad: skipBad})
+	return p, err
+}
+
+// Recalibrate measures the running statistics of g's batch norms again on up
+// to images training images, unaugmented.
+func Recalibrate(g *graph.Graph, src datasets.Source, images, threads int, skipBad bool) error {
+	p, err := newPlain(src, images, g.Net.Width, g.Net.Height, skipBad)
+	if err != nil {
+		return err
+	}
+	return p.recalibrate(g, threads)
+}
+
+func (p *plain) recalibrate(g *graph.Graph, threads int) error {
+	return engine.Recalibrate(g, engine.Options{Batch: p.size, Threads: threads}, p.images())
+}
+
+func (p *plain) images() iter.Seq2[[]float32, error] {
+	return func(yield func([]float32, error) bool) {
+		for b, err := range p.loader.Epoch(0, false) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(b.Images, nil) {
+				return
+			}
+		}
+	}
+}
+
+// first is the first n samples of a source.
+type first struct {
+	datasets.Source
+	n int
+}
+
+// Len implements datasets.Source.
+func (f first) Len() int { return f.n }

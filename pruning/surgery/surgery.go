@@ -1,0 +1,225 @@
+// Package surgery cuts the channels of a plan out of a network.
+//
+// Apply makes a new, smaller graph; Mask keeps the shapes and makes the
+// plan's channels zero. With Fold None the two compute the same function,
+// which is the proof that the cut is right.
+package surgery
+
+import (
+	"fmt"
+	"slices"
+
+	"yoloprune/pruning/depgraph"
+	"yoloprune/pruning/plan"
+	"yoloprune/yolo/graph"
+)
+
+// Fold says what constant stands for a removed channel in the layers that
+// read it.
+type Fold string
+
+// None drops the channel as if it were zero. Beta takes act(beta), what the
+// channel is when its gamma is zero. Expected takes E[act(gamma*z + beta)],
+// z ~ N(0, 1), its mean as far as the batch norm's statistics are right and
+// its input is normal; for gamma = 0 it equals Beta. The empty Fold is
+// Expected.
+const (
+	None     Fold = "none"
+	Beta     Fold = "beta"
+	Expected Fold = "expected"
+)
+
+// Folds lists the values of Options.Fold.
+var Folds = []Fold{None, Beta, Expected}
+
+// Options control Apply.
+type Options struct{ Fold Fold }
+
+// Apply returns g without the channels that the plan removes. g is not
+// changed, and shares no memory with the result.
+func Apply(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
+	if o.Fold == "" {
+		o.Fold = Expected
+	}
+	if !slices.Contains(Folds, o.Fold) {
+		return nil, fmt.Errorf("fold: %q is not known: use one of %v", o.Fold, Folds)
+	}
+	alive, err := check(g, p)
+	if err != nil {
+		return nil, err
+	}
+	constant := constants(g, alive, o.Fold)
+	out := shell(g)
+	for _, n := range out.Convs() {
+		cutConv(g, n, alive, constant)
+	}
+	if err := out.Infer(); err != nil {
+		return nil, fmt.Errorf("the cut network does not fit together: %w", err)
+	}
+	if err := out.CheckWeights(); err != nil {
+		return nil, fmt.Errorf("the cut network does not fit together: %w", err)
+	}
+	return out, nil
+}
+
+// check validates the plan and returns which channels of every layer stay.
+func check(g *graph.Graph, p *plan.Plan) (channels, error) {
+	if err := g.CheckWeights(); err != nil {
+		return nil, err
+	}
+	groups, err := depgraph.Build(g)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Validate(g, groups); err != nil {
+		return nil, err
+	}
+	return aliveChannels(g, p), nil
+}
+
+// channels says, by node and channel, whether it stays.
+type channels map[graph.NodeID][]bool
+
+// aliveChannels follows the convolutions' filters through the other layers.
+func aliveChannels(g *graph.Graph, p *plan.Plan) channels {
+	alive := channels{graph.Input: slices.Repeat([]bool{true}, g.Net.Channels)}
+	for _, n := range g.Nodes {
+		a := make([]bool, n.Out.C)
+		switch n.Op.(type) {
+		case *graph.Conv:
+			for _, k := range p.Kept(n) {
+				a[k] = true
+			}
+		case *graph.Route:
+			for c, src := range depgraph.Sources(g, n) {
+				a[c] = alive[src.Node][src.Channel]
+			}
+		default:
+			copy(a, alive[n.Inputs[0]])
+		}
+		alive[n.ID] = a
+	}
+	return alive
+}
+
+// shell copies g without its weights.
+func shell(g *graph.Graph) *graph.Graph {
+	bare := &graph.Graph{Net: g.Net}
+	for _, n := range g.Nodes {
+		c := *n
+		c.Weights = nil
+		bare.Nodes = append(bare.Nodes, &c)
+	}
+	return bare.Clone()
+}
+
+// cutConv gives n, a copy of g's convolution, the filters and input channels
+// that stay, and folds what its removed inputs contributed.
+func cutConv(g *graph.Graph, n *graph.Node, alive channels, constant constantsByNode) {
+	old := g.Nodes[n.ID]
+	in, op := g.ShapeOf(old.Inputs[0]), n.Conv()
+	liveIn := alive[old.Inputs[0]]
+	k := old.Conv()
+	w := old.Weights
+	area := tapArea(k, in, old.Out)
+	op.Filters = countTrue(alive[n.ID])
+	if depgraph.Depthwise(k, in.C) {
+		op.Groups = countTrue(liveIn)
+	}
+	n.Weights = op.NewWeights(countTrue(liveIn))
+	to, kernel := 0, n.Weights.Kernel
+	for f := range k.Filters {
+		if !alive[n.ID][f] {
+			continue
+		}
+		shift := 0.0
+		if constant != nil {
+			shift = contribution(k, w, f, in.C, liveIn, constant[old.Inputs[0]], area)
+		}
+		kernel = kernel[copyLive(kernel, k, w, f, in.C, liveIn):]
+		copyVectors(n.Weights, to, w, f, shift)
+		to++
+	}
+}
+
+func countTrue(v []bool) int {
+	n := 0
+	for _, b := range v {
+		if b {
+			n++
+		}
+	}
+	return n
+}
+
+// copyVectors copies filter f of w to filter k of v, shifted by a constant that
+// its kernel no longer adds: y = gamma*(x + shift - mean)/sqrt(var + eps) + beta.
+func copyVectors(v *graph.Weights, k int, w *graph.Weights, f int, shift float64) {
+	v.Bias[k] = w.Bias[f]
+	if w.Gamma == nil {
+		v.Bias[k] = float32(float64(w.Bias[f]) + shift)
+		return
+	}
+	v.Gamma[k], v.Var[k] = w.Gamma[f], w.Var[f]
+	v.Mean[k] = float32(float64(w.Mean[f]) - shift)
+}
+
+// inputsOf returns the input channels [first, first+count) that filter f reads.
+func inputsOf(k *graph.Conv, f, in int) (first, count int) {
+	count = in / k.Groups
+	return f / (k.Filters / k.Groups) * count, count
+}
+
+// copyLive copies the R x S slices of filter f over input channels that stay,
+// and returns how many values they are.
+func copyLive(to []float32, k *graph.Conv, w *graph.Weights, f, in int, live []bool) int {
+	first, count := inputsOf(k, f, in)
+	rs, n := k.Size*k.Size, 0
+	for c := range count {
+		if live[first+c] {
+			n += copy(to[n:n+rs], w.Kernel[(f*count+c)*rs:])
+		}
+	}
+	return n
+}
+
+// Mask returns a copy of g, of the same shapes, in which the channels that the
+// plan removes are zero: gamma and beta, or kernel and bias. All activations
+// but the logistic keep zero; there, beta is so low that the output is.
+func Mask(g *graph.Graph, p *plan.Plan) (*graph.Graph, error) {
+	alive, err := check(g, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range g.Nodes {
+		if s, ok := n.Op.(*graph.Shortcut); ok && s.Activation == graph.Logistic && slices.Contains(alive[n.ID], false) {
+			return nil, fmt.Errorf("%v: a channel behind a logistic sum can not be masked: it is never zero", n)
+		}
+	}
+	out := g.Clone()
+	for _, n := range out.Convs() {
+		for f, a := range alive[n.ID] {
+			if !a {
+				maskFilter(n, f)
+			}
+		}
+	}
+	return out, nil
+}
+
+// logisticZero is an argument whose logistic is zero in float32.
+const logisticZero = -1000
+
+func maskFilter(n *graph.Node, f int) {
+	w := n.Weights
+	w.Bias[f] = 0
+	if n.Conv().Activation == graph.Logistic {
+		w.Bias[f] = logisticZero
+	}
+	if w.Gamma != nil {
+		w.Gamma[f] = 0
+		return
+	}
+	size := len(w.Kernel) / n.Conv().Filters
+	clear(w.Kernel[f*size : (f+1)*size])
+}
