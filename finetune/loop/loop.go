@@ -44,6 +44,9 @@ type Options struct {
 	Recalibrate int // images to recalibrate batch norms on before a validation and at the end; 0: none
 
 	Folder string // checkpoint/, weights/ and results.csv go here; empty: nothing is written
+	// SaveWeights writes a network's weights, by the name of the file without
+	// its extension: last after every epoch, best after one of a better AP.
+	SaveWeights func(path string, g *graph.Graph) error
 }
 
 // Rate is the learning-rate schedule: a warm-up, then cosine to the fraction

@@ -14,7 +14,6 @@ import (
 
 	"yoloprune/finetune/checkpoint"
 	"yoloprune/finetune/optim"
-	"yoloprune/yolo/darknet"
 	"yoloprune/yolo/graph"
 )
 
@@ -151,10 +150,10 @@ func (t *trainer) save(r Epoch, g *graph.Graph) error {
 }
 
 func (t *trainer) saveWeights(name string, g *graph.Graph) error {
-	if t.o.Folder == "" {
+	if t.o.Folder == "" || t.o.SaveWeights == nil {
 		return nil
 	}
-	return darknet.Save("", filepath.Join(t.o.Folder, "weights", name+".weights"), g)
+	return t.o.SaveWeights(filepath.Join(t.o.Folder, "weights", name), g)
 }
 
 func (t *trainer) saveResults() error {

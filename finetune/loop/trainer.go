@@ -127,10 +127,7 @@ func (t *trainer) openOptimizer() (err error) {
 }
 
 func (r Rate) schedule(batches, total int) (optim.Schedule, error) {
-	warm := optim.WarmupIterations(r.WarmupEpochs, batches, total)
-	if r.WarmupEpochs == 0 {
-		warm = 0
-	}
+	warm := int(r.WarmupEpochs * float64(batches))
 	switch r.Schedule {
 	case "cosine":
 		return optim.Cosine(warm, r.Final)

@@ -50,6 +50,7 @@ func (r *Run) train(ctx context.Context, name, folder string, t configs.Training
 	}
 	o := options(t, s)
 	o.Folder, o.Threads, o.Seed, o.SkipBad = r.path(folder), r.exp.Threads, r.exp.Seed, r.exp.Data.SkipBad
+	o.SaveWeights = func(path string, g *graph.Graph) error { return darknet.Save("", path+".weights", g) }
 	before := gammas(r.g)
 	h := r.hooks(name, folder, t.Epochs, r.data.train.Len()/t.Batch)
 	err = loop.Run(ctx, r.g, r.data.train, val, o, h, r.o.Resume)
