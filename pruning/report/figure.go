@@ -135,6 +135,9 @@ func (c *chart) Plot(canvas draw.Canvas, p *plot.Plot) {
 		s.segments = append(s.segments, c.drawTrail(canvas, t, places)...)
 	}
 	s.place(labels)
+	for _, l := range labels {
+		c.drawLeader(canvas, l)
+	}
 	for i, l := range labels {
 		style.Color = texts[i].color
 		c.drawLabel(canvas, style, l, texts[i].string)
@@ -198,17 +201,26 @@ func drawArrow(canvas draw.Canvas, col color.Color, g segment, before, after vg.
 	canvas.FillPolygon(col, []vg.Point{tip, base.Add(side.Scale(head * 0.4)), base.Sub(side.Scale(head * 0.4))})
 }
 
-// drawLabel writes a label, with a thin line to its marker when it could not
-// stand beside it.
+// drawLeader draws a thin line from a marker to a label that could not stand
+// beside it.
+func (c *chart) drawLeader(canvas draw.Canvas, l label) {
+	d := nearest(l.box, l.anchor).Sub(l.anchor)
+	if !l.placed || length(d) < 2.5*markerRadius {
+		return
+	}
+	start, end := l.anchor.Add(d.Scale((markerRadius+1)/length(d))), l.anchor.Add(d)
+	canvas.StrokeLine2(draw.LineStyle{Color: c.muted, Width: 0.5}, start.X, start.Y, end.X, end.Y)
+}
+
+// drawLabel writes a label on a patch of paper, so that no line runs through
+// it.
 func (c *chart) drawLabel(canvas draw.Canvas, style draw.TextStyle, l label, text string) {
 	if !l.placed {
 		return
 	}
-	end := nearest(l.box, l.anchor)
-	if d := end.Sub(l.anchor); length(d) > 2.5*markerRadius {
-		start := l.anchor.Add(d.Scale((markerRadius + 1) / length(d)))
-		canvas.StrokeLine2(draw.LineStyle{Color: c.muted, Width: 0.5}, start.X, start.Y, end.X, end.Y)
-	}
+	canvas.FillPolygon(c.paper, []vg.Point{
+		l.box.Min, {X: l.box.Max.X, Y: l.box.Min.Y}, l.box.Max, {X: l.box.Min.X, Y: l.box.Max.Y},
+	})
 	// FillText puts the base line one font size above the point less the
 	// ascent; it belongs one descent above the box's lower edge.
 	ext := style.FontExtents()

@@ -101,7 +101,7 @@ func (s *scene) cost(l *label, box vg.Rectangle) float64 {
 	}
 	for _, g := range s.segments {
 		if crosses(roomy, g) {
-			c += 4 * float64(l.size.Y)
+			c += 3 * float64(l.size.Y)
 		}
 	}
 	return c

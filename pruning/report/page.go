@@ -195,7 +195,7 @@ var meanings = map[string]string{
 	"sparsified":   "after training that drives batch-norm scales to zero; nothing is cut yet",
 	"pruned":       "right after the cut, nothing repaired: a low precision here is expected",
 	"recalibrated": "batch-norm statistics measured anew on training images",
-	"finetuned":    "trained on after the cut: the result",
+	"finetuned":    "trained on after the cut",
 	control:        "a control: the cut net trained from new weights",
 }
 

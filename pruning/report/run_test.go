@@ -306,7 +306,7 @@ func TestLoadSeveralCuts(t *testing.T) {
 		t.Errorf("layers %+v, want %+v", r.Layers, want)
 	}
 	// 147.5 of 508.5 MMACs are 29 %; 264189 of 352252 parameters are 75 %.
-	if got, want := fmt.Sprint(r.reached()), "[{flops asked -70.0 %, reached -71.0 %} {params-2 asked -25.0 %, reached -25.0 %}]"; got != want {
+	if got, want := fmt.Sprint(r.reached()), "[{cut 1, flops asked -70.0 %, reached -71.0 %} {cut 2, params asked -25.0 %, reached -25.0 %}]"; got != want {
 		t.Errorf("reached %s, want %s", got, want)
 	}
 	if r.Final().Name != "finetuned-10" {

@@ -220,7 +220,11 @@ func (r *Run) reached() []pair {
 		if from == 0 {
 			continue
 		}
-		list = append(list, pair{roundName(t.Quantity, t.Cut), fmt.Sprintf("asked -%.1f %%, reached %+.1f %%",
+		key := t.Quantity
+		if r.Targets[len(r.Targets)-1].Cut > 1 {
+			key = fmt.Sprintf("cut %d, %s", t.Cut, key)
+		}
+		list = append(list, pair{key, fmt.Sprintf("asked -%.1f %%, reached %+.1f %%",
 			100*t.Asked, 100*float64(to-from)/float64(from))})
 	}
 	return list
