@@ -106,18 +106,20 @@ func same(a, b []*Batch) bool {
 	})
 }
 
+// Nine images make more batches than there are buffers, so that the padding of
+// the last one lands where images have been.
 func TestPlainBatches(t *testing.T) {
 	const w, h = 8, 6
-	l := loader(t, source(t, 5, w, h), Options{Batch: 2, W: w, H: h})
-	if l.Batches() != 3 {
-		t.Errorf("Batches() = %d, want 3", l.Batches())
+	l := loader(t, source(t, 9, w, h), Options{Batch: 2, W: w, H: h})
+	if l.Batches() != 5 {
+		t.Errorf("Batches() = %d, want 5", l.Batches())
 	}
 	got := collect(t, l, 0, false)
-	if len(got) != 3 {
-		t.Fatalf("%d batches, want 3", len(got))
+	if len(got) != 5 {
+		t.Fatalf("%d batches, want 5", len(got))
 	}
 	for k, b := range got {
-		if want := min(2, 5-2*k); b.N != want || len(b.Samples) != want || len(b.Truths) != 2 {
+		if want := min(2, 9-2*k); b.N != want || len(b.Samples) != want || len(b.Truths) != 2 {
 			t.Errorf("batch %d: N %d, %d samples, %d truths", k, b.N, len(b.Samples), len(b.Truths))
 		}
 		for s := range 2 {
@@ -272,6 +274,17 @@ func TestSameSeedSameBytes(t *testing.T) {
 	}
 	if same(want, collect(t, loader(t, src, o), 4, false)) {
 		t.Error("without mosaic the batches are the same")
+	}
+}
+
+// The same image is changed in another way at every position.
+func TestPositionsDiffer(t *testing.T) {
+	one := source(t, 1, 16, 16)[0]
+	strong := augment.Default()
+	b := collect(t, loader(t, fake{one, one, one}, Options{Batch: 3, W: 16, H: 16, Augment: &strong}), 0, false)[0]
+	size := len(b.Images) / 3
+	if slices.Equal(b.Images[:size], b.Images[size:2*size]) || slices.Equal(b.Images[size:2*size], b.Images[2*size:]) {
+		t.Error("two positions got the same change")
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"yoloprune/datasets"
 
+	//lint:ignore SA1019 the module in use; the advised successor does the same
 	"github.com/rogpeppe/go-internal/renameio"
 	"gocv.io/x/gocv"
 )
