@@ -18,8 +18,7 @@ import (
 
 	"yoloprune/datasets"
 
-	//lint:ignore SA1019 the module in use; the advised successor does the same
-	"github.com/rogpeppe/go-internal/renameio"
+	"github.com/google/renameio/v2"
 	"gocv.io/x/gocv"
 )
 
@@ -201,7 +200,7 @@ func (w *writer) split(name string, n int) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(annotationFile(w.dir, name), append(text, '\n'))
+	return renameio.WriteFile(annotationFile(w.dir, name), append(text, '\n'), 0o666)
 }
 
 func (w *writer) scene(d *document, file string) error {
@@ -235,7 +234,7 @@ func writePNG(path string, img gocv.Mat) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return renameio.WriteFile(path, data)
+	return renameio.WriteFile(path, data, 0o666)
 }
 
 func encodePNG(img gocv.Mat) ([]byte, error) {

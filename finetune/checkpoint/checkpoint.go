@@ -26,14 +26,11 @@ package checkpoint
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"unicode/utf8"
 
-	//lint:ignore SA1019 the module in use; the advised successor does the same
-	"github.com/rogpeppe/go-internal/renameio"
+	"github.com/google/renameio/v2"
 )
 
 // Checkpoint is the content of a file. Sections keep their order and have
@@ -224,15 +221,14 @@ func checkName(name string, seen map[string]bool) error {
 // Save writes the checkpoint to path. The file appears whole or not at all:
 // it is written under a temporary name, flushed to the disk, then renamed.
 func Save(path string, c *Checkpoint) error {
-	r, w := io.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.CloseWithError(Encode(w, c))
-	}()
-	err := renameio.WriteToFile(path, r)
-	r.CloseWithError(errors.New("stopped"))
-	<-done
+	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o666))
+	if err != nil {
+		return fmt.Errorf("save checkpoint %s: %w", path, err)
+	}
+	defer f.Cleanup()
+	if err = Encode(f, c); err == nil {
+		err = f.CloseAtomicallyReplace()
+	}
 	if err != nil {
 		return fmt.Errorf("save checkpoint %s: %w", path, err)
 	}

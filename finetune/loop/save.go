@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	//lint:ignore SA1019 the module in use; the advised successor does the same
-	"github.com/rogpeppe/go-internal/renameio"
+	"github.com/google/renameio/v2"
 
 	"yoloprune/finetune/checkpoint"
 	"yoloprune/finetune/optim"
@@ -167,7 +166,7 @@ func (t *trainer) saveResults() error {
 		}
 		b.WriteByte('\n')
 	}
-	return renameio.WriteFile(filepath.Join(t.o.Folder, resultsFile), b.Bytes())
+	return renameio.WriteFile(filepath.Join(t.o.Folder, resultsFile), b.Bytes(), 0o666)
 }
 
 // fields are the columns of results.csv; an epoch without validation has no AP.

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rogpeppe/go-internal/renameio"
+	"github.com/google/renameio/v2"
 
 	"yoloprune/yolo/graph"
 )
@@ -92,7 +92,7 @@ func Write(path string, p *Plan) error {
 	if err := Encode(&b, p); err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, b.Bytes())
+	return renameio.WriteFile(path, b.Bytes(), 0o666)
 }
 
 // Encode writes the plan, one line a layer, in the order of the layers.

@@ -7,8 +7,7 @@ import (
 	"fmt"
 	"os"
 
-	//lint:ignore SA1019 the module in use; the advised successor does the same
-	"github.com/rogpeppe/go-internal/renameio"
+	"github.com/google/renameio/v2"
 )
 
 // FormatError says that a file of the run folder is broken. Line is 0 when
@@ -88,11 +87,5 @@ func lineAt(data []byte, offset int64) int {
 	return 1 + bytes.Count(data[:offset], []byte("\n"))
 }
 
-// writeFile replaces a file in one step. The temporary file is private to its
-// owner; a report is made to be shared.
-func writeFile(path string, data []byte) error {
-	if err := renameio.WriteFile(path, data); err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o644)
-}
+// writeFile replaces a file in one step.
+func writeFile(path string, data []byte) error { return renameio.WriteFile(path, data, 0o666) }

@@ -11,11 +11,9 @@ package darknet
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 
-	//lint:ignore SA1019 its successor adds nothing that is needed here
-	"github.com/rogpeppe/go-internal/renameio"
+	"github.com/google/renameio/v2"
 
 	"yoloprune/yolo/graph"
 )
@@ -118,11 +116,11 @@ func weightsLen(g *graph.Graph) int {
 	return n
 }
 
-func replace(path string, data io.Reader) error {
+func replace(path string, data *bytes.Buffer) error {
 	if path == "" {
 		return nil
 	}
-	if err := renameio.WriteToFile(path, data); err != nil {
+	if err := renameio.WriteFile(path, data.Bytes(), 0o666); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"iter"
+	"runtime"
 
 	G "gorgonia.org/gorgonia"
 
@@ -16,7 +17,15 @@ type machine struct {
 	tape G.VM
 }
 
-func newMachine(b *builder) *machine { return &machine{b, G.NewTapeMachine(b.x)} }
+// newMachine takes the finalizer off the tape, which Close makes needless: an
+// object with a finalizer outlives one more collection, and with it every
+// buffer of the network, so the heap would grow by a network each time one is
+// replaced.
+func newMachine(b *builder) *machine {
+	tape := G.NewTapeMachine(b.x)
+	runtime.SetFinalizer(tape, nil)
+	return &machine{b, tape}
+}
 
 // guard turns a panic of Gorgonia, at the engine's edge, into an error.
 func guard(err *error) {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,54 +11,83 @@ import (
 	"runtime/debug"
 	"time"
 
-	//lint:ignore SA1019 the module in use; the advised successor does the same
-	"github.com/rogpeppe/go-internal/renameio"
+	"github.com/google/renameio/v2"
 	"gocv.io/x/gocv"
 
 	"yoloprune/yolo/engine/onednn"
 )
 
-// openFolder finds or makes the run folder: out/name, or out/name-2 and so on
-// when that is taken and the run is a new one.
-func openFolder(o Options, name string) (string, error) {
+// chooseFolder names the run folder: out/name, or out/name-2 and so on when
+// that is taken and the run is a new one.
+func chooseFolder(o Options, name string) (dir string, isNew bool, err error) {
 	newest, next := "", filepath.Join(o.Out, name)
 	for n := 2; ; n++ {
 		if _, err := os.Stat(next); errors.Is(err, os.ErrNotExist) {
 			break
 		} else if err != nil {
-			return "", err
+			return "", false, folderError(err)
 		}
 		newest, next = next, filepath.Join(o.Out, fmt.Sprintf("%s-%d", name, n))
 	}
-	dir := next
 	if (o.Resume || o.ExistOK) && newest != "" {
-		dir = newest
+		return newest, false, nil
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return "", fmt.Errorf("run folder: %w: choose another with --out", err)
-	}
-	return dir, checkWritable(dir)
+	return next, true, nil
 }
 
-// checkWritable fails early where a result could not be written hours later.
-func checkWritable(dir string) error {
+func folderError(err error) error {
+	return fmt.Errorf("run folder: %w; choose another with --out", err)
+}
+
+// openFolder makes the run folder and fails early where a result could not be
+// written hours later.
+func openFolder(dir string, isNew bool) error {
+	if isNew {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
+			return folderError(err)
+		}
+		// Mkdir fails where another run has just taken the name.
+		if err := os.Mkdir(dir, 0o777); err != nil {
+			return folderError(err)
+		}
+	}
 	f, err := os.CreateTemp(dir, ".write-test-*")
 	if err != nil {
-		return fmt.Errorf("run folder %s cannot be written: %w: choose another with --out", dir, err)
+		return folderError(err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
+// clear removes what an earlier run left, of which a report over both would
+// speak.
+func (r *Run) clear() error {
+	for _, pattern := range []string{"train", "sparsify", "prune", "prune-*", "finetune", "finetune-*", "scratch", "val", "export", "report", "log.jsonl"} {
+		found, err := filepath.Glob(r.path(pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range found {
+			if err := os.RemoveAll(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // describe writes config.yaml, resolved.yaml and env.json.
 func (r *Run) describe() error {
-	if err := renameio.WriteFile(r.path("config.yaml"), r.exp.Source()); err != nil {
+	if err := renameio.WriteFile(r.path("config.yaml"), r.exp.Source(), 0o666); err != nil {
 		return err
 	}
 	b, err := r.exp.Marshal()
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(r.path("resolved.yaml"), b); err != nil {
+	if before, err := os.ReadFile(r.path("resolved.yaml")); err == nil && r.o.Resume && !bytes.Equal(before, b) {
+		r.warn("the experiment has changed since %s was begun; stages that are done keep their results", r.Dir)
+	}
+	if err := renameio.WriteFile(r.path("resolved.yaml"), b, 0o666); err != nil {
 		return err
 	}
 	return writeJSON(r.path("env.json"), r.environment())

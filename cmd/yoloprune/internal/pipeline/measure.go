@@ -8,8 +8,7 @@ import (
 	"slices"
 	"time"
 
-	//lint:ignore SA1019 the module in use; the advised successor does the same
-	"github.com/rogpeppe/go-internal/renameio"
+	"github.com/google/renameio/v2"
 	"gocv.io/x/gocv"
 
 	"yoloprune/cmd/yoloprune/internal/term"
@@ -150,7 +149,7 @@ func writePredictions(path string, dets []eval.Detection) error {
 	if err := eval.WriteDetections(&b, dets); err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, b.Bytes())
+	return renameio.WriteFile(path, b.Bytes(), 0o666)
 }
 
 // sampleConf is the score from which a sample image shows a box.
@@ -202,7 +201,7 @@ func DrawFile(from, to string, names []string, dets []head.Detection) error {
 		return fmt.Errorf("%s: %w", to, err)
 	}
 	defer b.Close()
-	return renameio.WriteFile(to, b.GetBytes())
+	return renameio.WriteFile(to, b.GetBytes(), 0o666)
 }
 
 // latencyRuns is how often a forward pass is timed, after latencyWarmup.

@@ -9,15 +9,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 
-	//lint:ignore SA1019 the module in use; the advised successor does the same
-	"github.com/rogpeppe/go-internal/renameio"
+	"github.com/google/renameio/v2"
 
 	"yoloprune/cmd/yoloprune/internal/term"
 	"yoloprune/configs"
+	"yoloprune/datasets/coco"
+	"yoloprune/datasets/imagefile"
 	"yoloprune/yolo/graph"
 )
 
@@ -29,6 +31,7 @@ type Options struct {
 	Only     string // "", or the one stage to run: train, sparsify or finetune
 	Progress term.Progress
 	Say      func(format string, args ...any) // a line for the user
+	Warn     func(format string, args ...any) // the same for what needs attention
 }
 
 // Run is an experiment under way.
@@ -38,38 +41,84 @@ type Run struct {
 	Dir  string
 	data data
 	g    *graph.Graph
+	log  *slog.Logger // log.jsonl; nil in a dry run
 
-	took map[string]float64 // seconds of every stage
+	begun bool               // a stage has written into its folder
+	fresh bool               // a stage has been run, so those after it are not done
+	took  map[string]float64 // seconds of every stage
 }
 
 // stage is one step of a run. Its result is marked by a file, done.json in
 // its folder; load takes that result up instead of computing it again.
 type stage struct {
-	name   string
-	folder string // "" for a stage that always runs
-	do     func(context.Context) error
-	load   func() error
+	name    string
+	folder  string // "" for a stage that always runs
+	section string // train, sparsify, finetune or scratch for a stage that trains
+	do      func(context.Context) error
+	load    func() error
 }
 
-// Execute runs the experiment and returns the finished run.
+// Execute runs the experiment and returns the finished run. One that fails
+// before its first stage leaves no new folder.
 func Execute(ctx context.Context, exp *configs.Experiment, o Options) (*Run, error) {
-	dir, err := openFolder(o, exp.Name)
+	dir, isNew, err := chooseFolder(o, exp.Name)
 	if err != nil {
 		return nil, err
 	}
 	r := &Run{exp: exp, o: o, Dir: dir, took: map[string]float64{}}
-	if err := r.describe(); err != nil {
-		return r, err
+	list, err := r.wanted()
+	if err != nil {
+		return nil, err
 	}
-	err = r.stages(ctx)
+	if err := openFolder(dir, isNew); err != nil {
+		return nil, err
+	}
+	err = r.hint(r.run(ctx, list))
+	if isNew && !r.begun {
+		return r, errors.Join(err, os.RemoveAll(dir))
+	}
 	return r, errors.Join(err, r.writeExit(err))
 }
 
-func (r *Run) stages(ctx context.Context) error {
-	list, err := r.wanted()
+func (r *Run) run(ctx context.Context, list []stage) error {
+	if r.o.ExistOK && !r.o.Resume {
+		if err := r.clear(); err != nil {
+			return err
+		}
+	}
+	if err := r.describe(); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(r.path("log.jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
 	if err != nil {
 		return err
 	}
+	defer f.Close()
+	r.log = slog.New(slog.NewJSONHandler(f, nil))
+	if err := r.stages(ctx, list); err != nil {
+		r.log.Error(err.Error())
+		return err
+	}
+	return nil
+}
+
+// hint names the key that lets a run go on where images cannot be read.
+func (r *Run) hint(err error) error {
+	if r.exp.Data.SkipBad || !BadImage(err) {
+		return err
+	}
+	return fmt.Errorf("%w; data.skip_bad: true leaves such images out", err)
+}
+
+// BadImage says whether err is about image files that cannot be used.
+func BadImage(err error) bool {
+	var set *coco.ImageError
+	var broken *imagefile.FormatError
+	var unsupported *imagefile.UnsupportedError
+	return errors.As(err, &set) || errors.As(err, &broken) || errors.As(err, &unsupported)
+}
+
+func (r *Run) stages(ctx context.Context, list []stage) error {
 	for _, s := range list {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -87,21 +136,45 @@ func (r *Run) runStage(ctx context.Context, s stage) error {
 	if s.folder == "" {
 		return s.do(ctx)
 	}
-	mark := r.path(s.folder, "done.json")
-	if r.o.Resume {
-		if _, err := os.Stat(mark); err == nil {
-			r.say("%s: done before", s.name)
-			return s.load()
+	if r.o.Resume && !r.fresh && r.done(s) {
+		again := ""
+		if s.section != "" && s.section == r.o.Only {
+			again = "; remove " + r.path(s.folder) + " to run it again"
 		}
+		r.say("%s: done before%s", s.name, again)
+		return s.load()
 	}
-	if err := os.MkdirAll(r.path(s.folder), 0o777); err != nil {
+	if err := r.prepare(s); err != nil {
 		return err
 	}
 	begin := time.Now()
 	if err := s.do(ctx); err != nil {
 		return err
 	}
-	return writeJSON(mark, map[string]any{"stage": s.name, "seconds": time.Since(begin).Seconds()})
+	return writeJSON(r.mark(s), map[string]any{"stage": s.name, "seconds": time.Since(begin).Seconds()})
+}
+
+// mark is the file that says that a stage is done.
+func (r *Run) mark(s stage) string { return r.path(s.folder, "done.json") }
+
+func (r *Run) done(s stage) bool {
+	_, err := os.Stat(r.mark(s))
+	return err == nil
+}
+
+// prepare makes the folder of a stage that is about to run. Only the first
+// stage that is not done can have been stopped half way; what an earlier run
+// left of those after it is made from another network.
+func (r *Run) prepare(s stage) error {
+	if r.fresh {
+		for _, stale := range []string{"done.json", "checkpoint"} {
+			if err := os.RemoveAll(r.path(s.folder, stale)); err != nil {
+				return err
+			}
+		}
+	}
+	r.begun, r.fresh = true, true
+	return os.MkdirAll(r.path(s.folder), 0o777)
 }
 
 func (r *Run) path(parts ...string) string {
@@ -109,9 +182,17 @@ func (r *Run) path(parts ...string) string {
 }
 
 func (r *Run) say(format string, args ...any) {
-	if r.o.Say != nil {
-		r.o.Say(format, args...)
+	if r.log != nil {
+		r.log.Info(fmt.Sprintf(format, args...))
 	}
+	r.o.Say(format, args...)
+}
+
+func (r *Run) warn(format string, args ...any) {
+	if r.log != nil {
+		r.log.Warn(fmt.Sprintf(format, args...))
+	}
+	r.o.Warn("warning: "+format, args...)
 }
 
 func writeJSON(path string, v any) error {
@@ -119,5 +200,5 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return renameio.WriteFile(path, append(b, '\n'))
+	return renameio.WriteFile(path, append(b, '\n'), 0o666)
 }

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"fmt"
-	"os"
 )
 
 // stages lists all that the experiment asks for, in order.
@@ -47,25 +46,29 @@ func suffix(i int) string {
 	return fmt.Sprintf("-%d", i+1)
 }
 
-// wanted lists the stages to run. With Only, those before it must be done, and
-// those after its measurement are left out.
+// wanted lists the stages to run. With Only, these end with the measurement
+// after the last stage of that section. Other training before that must be
+// done; cuts and measurements that are not are made on the way.
 func (r *Run) wanted() ([]stage, error) {
 	list := r.all()
 	if r.o.Only == "" {
 		return list, nil
 	}
+	last := -1
 	for i, s := range list {
-		if s.name == r.o.Only {
-			return list[:min(i+2, len(list))], nil
-		}
-		if s.folder == "" {
-			continue
-		}
-		if _, err := os.Stat(r.path(s.folder, "done.json")); err != nil {
-			return nil, fmt.Errorf("%s: stage %s is not done, and %s starts from it: run `yoloprune run` or that stage first", r.Dir, s.name, r.o.Only)
+		if s.section == r.o.Only {
+			last = i
 		}
 	}
-	return nil, fmt.Errorf("the experiment has no stage %s: add a `%s:` section", r.o.Only, r.o.Only)
+	if last < 0 {
+		return nil, r.exp.Errorf(r.o.Only, "is missing, so there is nothing to run; add the section")
+	}
+	for _, s := range list[:last] {
+		if s.section != "" && s.section != r.o.Only && !r.done(s) {
+			return nil, fmt.Errorf("%s: %s starts from stage %s, which is not done; run `yoloprune %s` first", r.Dir, r.o.Only, s.name, s.section)
+		}
+	}
+	return list[:last+2], nil
 }
 
 // measured is the stage that measures the present network as name.
