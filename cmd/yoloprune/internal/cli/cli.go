@@ -101,6 +101,9 @@ func (a *app) say(format string, args ...any) {
 	}
 }
 
+// warn writes a line that is shown even with --quiet.
+func (a *app) warn(format string, args ...any) { fmt.Fprintf(a.screen, format+"\n", args...) }
+
 // withSignals returns a context that SIGINT and SIGTERM end; a second signal
 // kills the process.
 func (a *app) withSignals(parent context.Context) (context.Context, func()) {

@@ -22,7 +22,7 @@ import (
 func (a *app) load(cfg, weights string) (*graph.Graph, error) {
 	g, warnings, err := darknet.Load(cfg, weights)
 	for _, w := range warnings {
-		a.say("warning: %v", w)
+		a.warn("warning: %v", w)
 	}
 	return g, err
 }

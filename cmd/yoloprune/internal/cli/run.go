@@ -93,7 +93,7 @@ func loadExperiment(args []string) (*configs.Experiment, error) {
 func (a *app) execute(ctx context.Context, e *configs.Experiment, f runFlags, only string) error {
 	progress := a.screen.Progress(a.log)
 	r, err := pipeline.Execute(ctx, e, pipeline.Options{
-		Out: f.out, Resume: f.resume, ExistOK: f.existOK, Only: only, Progress: progress, Say: a.say,
+		Out: f.out, Resume: f.resume, ExistOK: f.existOK, Only: only, Progress: progress, Say: a.say, Warn: a.warn,
 	})
 	if errors.Is(err, context.Canceled) && r != nil {
 		return &stopped{dir: r.Dir, checkpoint: hasCheckpoint(r.Dir)}

@@ -161,7 +161,7 @@ func (a *app) measure(g *graph.Graph, set *coco.Set, o validate.Options) (*pipel
 		return nil, nil, err
 	}
 	if r.Skipped > 0 {
-		a.say("warning: %d unreadable images left out", r.Skipped)
+		a.warn("warning: %d unreadable images left out", r.Skipped)
 	}
 	return pipeline.NewMetrics(g, r, o, set.Len()), r.Result, nil
 }

@@ -19,7 +19,7 @@ type Outline struct {
 // run would do. The toy set need not be drawn; its anchors are then the
 // published ones.
 func Plan(exp *configs.Experiment, say func(string, ...any)) (*Outline, error) {
-	r := &Run{exp: exp, o: Options{Say: say}}
+	r := &Run{exp: exp, o: Options{Say: say, Warn: say}}
 	o := &Outline{}
 	for _, s := range r.all() {
 		o.Stages = append(o.Stages, s.name)

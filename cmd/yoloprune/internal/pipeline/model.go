@@ -69,7 +69,7 @@ func (r *Run) loadModel() (*graph.Graph, error) {
 		return nil, err
 	}
 	for _, w := range warnings {
-		r.say("warning: %v", w)
+		r.warn("%v", w)
 	}
 	if m.Input[0] > 0 {
 		g.Net.Width, g.Net.Height = m.Input[0], m.Input[1]

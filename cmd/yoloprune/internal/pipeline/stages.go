@@ -23,7 +23,7 @@ func (r *Run) all() []stage {
 			list = append(list, r.recalibration("prune"+n, p), r.measured("recalibrated"+n))
 		}
 		if e.Finetune != nil {
-			list = append(list, r.training("finetune"+n, "finetune"+n, e.Finetune.Training, nil), r.measured("finetuned"+n))
+			list = append(list, r.training("finetune", "finetune"+n, e.Finetune.Training, nil), r.measured("finetuned"+n))
 		}
 	}
 	if e.Report != nil && e.Report.ScratchControl && len(e.Prune) > 0 {

@@ -20,10 +20,10 @@ import (
 
 // training is a stage that trains the present network: train, sparsify (with
 // s), finetune or scratch.
-func (r *Run) training(name, folder string, t configs.Training, s *configs.Sparsify) stage {
+func (r *Run) training(section, folder string, t configs.Training, s *configs.Sparsify) stage {
 	return stage{
-		name: name, folder: folder,
-		do:   func(ctx context.Context) error { return r.train(ctx, name, folder, t, s) },
+		name: folder, folder: folder, section: section,
+		do:   func(ctx context.Context) error { return r.train(ctx, folder, t, s) },
 		load: func() error { return r.loadFrom(folder+"/model.cfg", folder+"/weights/last.weights") },
 	}
 }
@@ -37,7 +37,7 @@ func (r *Run) loadFrom(cfg, weights string) error {
 	return err
 }
 
-func (r *Run) train(ctx context.Context, name, folder string, t configs.Training, s *configs.Sparsify) error {
+func (r *Run) train(ctx context.Context, folder string, t configs.Training, s *configs.Sparsify) error {
 	if err := os.MkdirAll(r.path(folder), 0o777); err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (r *Run) train(ctx context.Context, name, folder string, t configs.Training
 	o.Folder, o.Threads, o.Seed, o.SkipBad = r.path(folder), r.exp.Threads, r.exp.Seed, r.exp.Data.SkipBad
 	o.SaveWeights = func(path string, g *graph.Graph) error { return darknet.Save("", path+".weights", g) }
 	before := gammas(r.g)
-	h := r.hooks(name, folder, t.Epochs, r.data.train.Len()/t.Batch)
+	h := r.hooks(folder, t.Epochs, r.data.train.Len()/t.Batch)
 	err = loop.Run(ctx, r.g, r.data.train, val, o, h, r.o.Resume)
 	r.o.Progress.Done()
 	if err != nil || s == nil {
@@ -62,9 +62,9 @@ func (r *Run) train(ctx context.Context, name, folder string, t configs.Training
 }
 
 // hooks feed the progress bar and draw results.png after every epoch.
-func (r *Run) hooks(name, folder string, epochs, batches int) loop.Hooks {
+func (r *Run) hooks(folder string, epochs, batches int) loop.Hooks {
 	p := r.o.Progress
-	p.Stage(name, epochs, batches)
+	p.Stage(folder, epochs, batches)
 	begin := time.Now()
 	done := 0
 	return loop.Hooks{
@@ -77,7 +77,7 @@ func (r *Run) hooks(name, folder string, epochs, batches int) loop.Hooks {
 				AP: known(e.AP), AP50: known(e.AP50), NearZero: e.NearZero, Seconds: e.Seconds, ETA: left,
 			})
 			if err := report.PlotResults(r.path(folder, "results.csv"), r.path(folder, "results.png")); err != nil {
-				r.say("warning: %v", err)
+				r.warn("%v", err)
 			}
 		},
 	}
