@@ -46,6 +46,7 @@ type builder struct {
 	infos   []string
 	scratch *[]float32 // shared by the backward operations: one runs at a time
 	live    []bool     // which nodes lead to a head
+	failure error      // of an operation, in the run under way
 }
 
 // norm is a batch norm of the training graph with the statistics of the last batch.

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"fmt"
+
 	G "gorgonia.org/gorgonia"
 
 	"yoloprune/yolo/engine/onednn"
@@ -50,7 +52,7 @@ func (b *builder) convFolded(n *graph.Node, p *onednn.Conv, x value, y []float32
 	if err != nil {
 		return nil, err
 	}
-	return apply(&op{
+	return b.apply(&op{
 		name: n.String(), out: newVector(y),
 		forward: func(in []G.Value) error { return p.Infer(floats(in[0]), y) },
 	}, x.node)
@@ -59,6 +61,9 @@ func (b *builder) convFolded(n *graph.Node, p *onednn.Conv, x value, y []float32
 // convNorm is convolution + batch norm + activation as one operation, with one
 // backward operation. z, the convolution's result, is kept for it.
 func (b *builder) convNorm(n *graph.Node, p *onednn.Conv, x value, dst onednn.Desc, y []float32) (*G.Node, error) {
+	if b.batch*n.Out.H*n.Out.W == 1 {
+		return nil, fmt.Errorf("batch norm over one value a channel: it has no variance; use a larger batch or input")
+	}
 	w := n.Weights
 	z := make([]float32, dst.Len())
 	bn := onednn.Norm{Desc: dst, Act: n.Conv().Activation, Eps: graph.BatchNormEps}
@@ -79,7 +84,7 @@ func (b *builder) convNorm(n *graph.Node, p *onednn.Conv, x value, dst onednn.De
 			}, dst, dgamma, dbeta)
 		}
 	}
-	return apply(o, x.node, b.param(n, Kernel, w.Kernel), b.param(n, Gamma, w.Gamma), b.param(n, Beta, w.Bias))
+	return b.apply(o, x.node, b.param(n, Kernel, w.Kernel), b.param(n, Gamma, w.Gamma), b.param(n, Beta, w.Bias))
 }
 
 // convBias is convolution + bias + activation for training.
@@ -101,7 +106,7 @@ func (b *builder) convBias(n *graph.Node, p *onednn.Conv, x value, dst onednn.De
 			}, dst, dbias)
 		}
 	}
-	return apply(o, x.node, b.param(n, Kernel, w.Kernel), b.param(n, Bias, w.Bias))
+	return b.apply(o, x.node, b.param(n, Kernel, w.Kernel), b.param(n, Bias, w.Bias))
 }
 
 // convGradient makes the backward operation: first what follows the
@@ -130,19 +135,19 @@ func (b *builder) convGradient(n *graph.Node, p *onednn.Conv, x value, xn, yn, d
 		}
 		return p.BackwardData(dz, n.Weights.Kernel, main)
 	}
-	first, err := apply(back, xn, yn, dy)
+	first, err := b.apply(back, xn, yn, dy)
 	if err != nil {
 		return nil, err
 	}
 	out := G.Nodes{nil, first}
 	if needDX {
 		out[0] = first
-		if out[1], err = take(n.String()+" dw", first, dw); err != nil {
+		if out[1], err = b.take(n.String()+" dw", first, dw); err != nil {
 			return nil, err
 		}
 	}
 	for _, s := range small {
-		t, err := take(n.String()+" dv", first, s)
+		t, err := b.take(n.String()+" dv", first, s)
 		if err != nil {
 			return nil, err
 		}

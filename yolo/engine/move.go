@@ -20,11 +20,11 @@ func (b *builder) unary(name string, x value, dst onednn.Desc, forward, backward
 			dx := make([]float32, x.desc.Len())
 			back := &op{name: name + " gradient", out: newVector(dx)}
 			back.forward = func(in []G.Value) error { return backward(floats(in[0]), dx) }
-			n, err := apply(back, dy, yn)
+			n, err := b.apply(back, dy, yn)
 			return G.Nodes{n}, err
 		}
 	}
-	n, err := apply(o, x.node)
+	n, err := b.apply(o, x.node)
 	return value{n, dst}, err
 }
 
@@ -88,7 +88,7 @@ func (b *builder) shortcut(n *graph.Node, o *graph.Shortcut) (value, error) {
 					onednn.ActBackward(dst, o.Activation, sum, floats(in[0]), dz)
 					return nil
 				}
-				d, err := apply(back, dy, yn)
+				d, err := b.apply(back, dy, yn)
 				if err != nil {
 					return nil, err
 				}
@@ -97,7 +97,7 @@ func (b *builder) shortcut(n *graph.Node, o *graph.Shortcut) (value, error) {
 			return out, nil
 		}
 	}
-	node, err := apply(x, in...)
+	node, err := b.apply(x, in...)
 	return value{node, dst}, err
 }
 
@@ -137,13 +137,13 @@ func (b *builder) route(n *graph.Node, o *graph.Route) (value, error) {
 		return nil
 	}
 	if b.mode == training {
-		x.gradient = func(in G.Nodes, yn, dy *G.Node) (G.Nodes, error) { return routeGradient(n, parts, dst, yn, dy) }
+		x.gradient = func(in G.Nodes, yn, dy *G.Node) (G.Nodes, error) { return b.routeGradient(n, parts, dst, yn, dy) }
 	}
-	node, err := apply(x, in...)
+	node, err := b.apply(x, in...)
 	return value{node, dst}, err
 }
 
-func routeGradient(n *graph.Node, parts []slice, dst onednn.Desc, yn, dy *G.Node) (G.Nodes, error) {
+func (b *builder) routeGradient(n *graph.Node, parts []slice, dst onednn.Desc, yn, dy *G.Node) (G.Nodes, error) {
 	var out G.Nodes
 	for _, p := range parts {
 		dx := make([]float32, p.src.Len())
@@ -155,7 +155,7 @@ func routeGradient(n *graph.Node, parts []slice, dst onednn.Desc, yn, dy *G.Node
 			onednn.CopyChannels(dst, p.to, p.src, p.from, p.count, floats(in[0]), dx)
 			return nil
 		}
-		d, err := apply(back, dy, yn)
+		d, err := b.apply(back, dy, yn)
 		if err != nil {
 			return nil, err
 		}

@@ -26,6 +26,7 @@ type op struct {
 	forward  func(in []G.Value) error
 	gradient func(in G.Nodes, y, dy *G.Node) (G.Nodes, error)
 	diff     []bool // which inputs have a gradient
+	failure  *error // of the builder: what went wrong first in a run
 }
 
 var opCount atomic.Uint64
@@ -33,8 +34,8 @@ var opCount atomic.Uint64
 var vector = G.TensorType{Dims: 1, Of: tensor.Float32}
 
 // apply adds the operation to the expression graph.
-func apply(o *op, in ...*G.Node) (*G.Node, error) {
-	o.id = opCount.Add(1)
+func (b *builder) apply(o *op, in ...*G.Node) (*G.Node, error) {
+	o.id, o.failure = opCount.Add(1), &b.failure
 	for _, n := range in {
 		o.in = append(o.in, n.Type())
 	}
@@ -52,19 +53,23 @@ func newVector(data []float32) *tensor.Dense {
 
 func floats(v G.Value) []float32 { return v.Data().([]float32) }
 
-// Do implements gorgonia.Op.
+// Do implements gorgonia.Op. An error is noted in the builder, because the tape
+// machine hides it behind one of its own.
 func (o *op) Do(in ...G.Value) (G.Value, error) {
 	var err error
 	onednn.On(func() {
 		defer func() {
 			if r := recover(); r != nil {
-				err = fmt.Errorf("%v", r)
+				err = fmt.Errorf("engine: %s: %v", o.name, r)
 			}
 		}()
-		err = o.forward(in)
+		if err = o.forward(in); err != nil && o.loss == nil {
+			err = fmt.Errorf("engine: %s: %w", o.name, err)
+		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", o.name, err)
+		*o.failure = err
+		return nil, err
 	}
 	if o.loss != nil {
 		return o.loss, nil
@@ -131,6 +136,6 @@ func (o *op) String() string { return o.name }
 
 // take returns a further result of the operation behind from, which has
 // written it to data by the time this one runs.
-func take(name string, from *G.Node, data []float32) (*G.Node, error) {
-	return apply(&op{name: name, out: newVector(data), forward: func([]G.Value) error { return nil }}, from)
+func (b *builder) take(name string, from *G.Node, data []float32) (*G.Node, error) {
+	return b.apply(&op{name: name, out: newVector(data), forward: func([]G.Value) error { return nil }}, from)
 }

@@ -41,7 +41,14 @@ func (m *machine) run(images []float32) error {
 	}
 	copy(want, images)
 	defer m.tape.Reset()
-	return m.tape.RunAll()
+	m.failure = nil
+	if err := m.tape.RunAll(); err != nil {
+		if m.failure != nil {
+			return m.failure
+		}
+		return fmt.Errorf("engine: %w", err)
+	}
+	return nil
 }
 
 // Close frees what oneDNN holds.
@@ -123,7 +130,7 @@ func (t *Training) addLoss(b *builder, loss LossFunc) error {
 	o.gradient = func(_ G.Nodes, y, _ *G.Node) (G.Nodes, error) {
 		var out G.Nodes
 		for i := range grads {
-			n, err := take(fmt.Sprintf("loss gradient %d", i), y, grads[i])
+			n, err := b.take(fmt.Sprintf("loss gradient %d", i), y, grads[i])
 			if err != nil {
 				return nil, err
 			}
@@ -131,7 +138,7 @@ func (t *Training) addLoss(b *builder, loss LossFunc) error {
 		}
 		return out, nil
 	}
-	cost, err := apply(o, in...)
+	cost, err := b.apply(o, in...)
 	if err != nil {
 		return err
 	}

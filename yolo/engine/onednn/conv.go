@@ -19,8 +19,9 @@ type ConvSpec struct {
 
 // Conv is a convolution with its primitives built. Close frees it.
 type Conv struct {
-	spec ConvSpec
-	h    *C.yp_conv
+	spec   ConvSpec
+	h      *C.yp_conv
+	frozen bool
 }
 
 // NewConv builds the primitives. It fails rather than fall back to oneDNN's
@@ -35,7 +36,7 @@ func NewConv(s ConvSpec) (*Conv, error) {
 	if h == nil {
 		return nil, errors.New(C.GoString(C.yp_error()))
 	}
-	return &Conv{s, h}, nil
+	return &Conv{spec: s, h: h}, nil
 }
 
 func flag(b bool) C.int {
@@ -60,23 +61,33 @@ func (c *Conv) Info() string {
 
 // Freeze copies kernel and bias for Infer.
 func (c *Conv) Freeze(w, b []float32) error {
+	if err := c.ready(false); err != nil {
+		return err
+	}
 	if len(w) < c.kernelLen() || len(b) < c.spec.Op.Filters {
 		return errLength
 	}
+	c.frozen = true
 	return status(C.yp_conv_freeze(c.h, ptr(w), ptr(b)), "convolution weights")
 }
 
 // Infer computes y = act(w*x + b) with the frozen weights.
 func (c *Conv) Infer(x, y []float32) error {
-	if err := c.fits(x, y); err != nil {
+	if err := c.ready(false); err != nil {
 		return err
+	}
+	if !c.frozen {
+		return errors.New("convolution has no weights: call Freeze first")
+	}
+	if len(x) < c.spec.Src.Len() || len(y) < c.spec.Dst.Len() {
+		return errLength
 	}
 	return status(C.yp_conv_infer(c.h, ptr(x), ptr(y)), "convolution")
 }
 
 // Forward computes y = w*x.
 func (c *Conv) Forward(x, w, y []float32) error {
-	if err := c.fits(x, y); err != nil {
+	if err := c.fits(x, w, y); err != nil {
 		return err
 	}
 	return status(C.yp_conv_forward(c.h, ptr(x), ptr(w), ptr(y)), "convolution")
@@ -84,15 +95,18 @@ func (c *Conv) Forward(x, w, y []float32) error {
 
 // BackwardData computes dx from dy.
 func (c *Conv) BackwardData(dy, w, dx []float32) error {
-	if err := c.fits(dx, dy); err != nil {
+	if err := c.fits(dx, w, dy); err != nil {
 		return err
+	}
+	if !c.spec.NeedDX {
+		return errors.New("convolution is built without a data gradient")
 	}
 	return status(C.yp_conv_backward_data(c.h, ptr(dy), ptr(w), ptr(dx)), "convolution data gradient")
 }
 
 // BackwardWeights computes dw from x and dy.
 func (c *Conv) BackwardWeights(x, dy, dw []float32) error {
-	if err := c.fits(x, dy); err != nil {
+	if err := c.fits(x, dw, dy); err != nil {
 		return err
 	}
 	return status(C.yp_conv_backward_weights(c.h, ptr(x), ptr(dy), ptr(dw)), "convolution weight gradient")
@@ -100,8 +114,25 @@ func (c *Conv) BackwardWeights(x, dy, dw []float32) error {
 
 func (c *Conv) kernelLen() int { return c.spec.Op.KernelLen(c.spec.Src.Shape.C) }
 
-func (c *Conv) fits(x, y []float32) error {
-	if len(x) < c.spec.Src.Len() || len(y) < c.spec.Dst.Len() {
+// ready says whether there are primitives for training or for inference.
+func (c *Conv) ready(training bool) error {
+	switch {
+	case c.h == nil:
+		return errors.New("convolution is closed")
+	case c.spec.Training && !training:
+		return errors.New("convolution is built for training, not for inference")
+	case training && !c.spec.Training:
+		return errors.New("convolution is built for inference, not for training")
+	}
+	return nil
+}
+
+// fits says whether a training pass over x, w and y, or their gradients, can run.
+func (c *Conv) fits(x, w, y []float32) error {
+	if err := c.ready(true); err != nil {
+		return err
+	}
+	if len(x) < c.spec.Src.Len() || len(w) < c.kernelLen() || len(y) < c.spec.Dst.Len() {
 		return errLength
 	}
 	return nil
