@@ -146,15 +146,15 @@ type Distill struct{}
 
 // Prune is one cut.
 type Prune struct {
-	Criterion   string  `yaml:"criterion" choice:"bn-scale"`
-	Strategy    string  `yaml:"strategy" choice:"global|greedy|independent"`
-	Normalize   string  `yaml:"normalize" choice:"none|layer"` // by default none with strategy global, else layer
-	Target      Target  `yaml:"target"`
-	Align       int     `yaml:"align" in:"[1,1024]"` // kept channels are a multiple of it
-	Floor       float64 `yaml:"floor" in:"[0,1]"`    // fraction that every layer keeps at least
-	Skip        []int   `yaml:"skip" in:"[0,inf)"`   // layers that are not cut
-	Fold        string  `yaml:"fold" choice:"none|beta|expected"`
-	Recalibrate int     `yaml:"recalibrate" in:"[0,inf)"` // training images to measure the batch norms on; 0: none
+	Criterion   string   `yaml:"criterion" choice:"bn-scale"`
+	Strategy    string   `yaml:"strategy" choice:"global|greedy|independent"`
+	Normalize   string   `yaml:"normalize" choice:"none|layer"` // by default none with strategy global, else layer
+	Target      Target   `yaml:"target"`
+	Align       int      `yaml:"align" in:"[1,1024]"` // kept channels are a multiple of it
+	Floor       float64  `yaml:"floor" in:"[0,1]"`    // fraction that every layer keeps at least
+	Skip        []string `yaml:"skip"`                // layers that are not cut: an index, a range such as 3-7, a type
+	Fold        string   `yaml:"fold" choice:"none|beta|expected"`
+	Recalibrate int      `yaml:"recalibrate" in:"[0,inf)"` // training images to measure the batch norms on; 0: none
 }
 
 // Target is how much a cut removes, as a fraction of what was there before

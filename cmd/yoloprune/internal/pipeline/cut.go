@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 
 	"yoloprune/configs"
 	"yoloprune/finetune/loop"
@@ -41,11 +40,10 @@ func PlanOptions(p configs.Prune) plan.Options {
 	case p.Target.Ratio > 0:
 		t = plan.Target{Quantity: plan.Channels, Ratio: p.Target.Ratio}
 	}
-	o := plan.Options{Criterion: p.Criterion, Strategy: p.Strategy, Normalize: p.Normalize, Target: t, Align: p.Align, Floor: p.Floor}
-	for _, i := range p.Skip {
-		o.Skip = append(o.Skip, strconv.Itoa(i))
+	return plan.Options{
+		Criterion: p.Criterion, Strategy: p.Strategy, Normalize: p.Normalize, Target: t,
+		Align: p.Align, Floor: p.Floor, Skip: p.Skip,
 	}
-	return o
 }
 
 // Cut plans and makes a cut, and writes all that belongs to it into dir:
