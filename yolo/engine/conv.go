@@ -11,6 +11,12 @@ import (
 
 func (b *builder) conv(n *graph.Node, c *graph.Conv) (value, error) {
 	x, dst := b.in(n, 0), b.desc(n.Out)
+	if c.Size == 1 && c.Stride > 1 {
+		var err error
+		if x, c, err = b.strided(n, x, c); err != nil {
+			return value{}, err
+		}
+	}
 	p, err := b.primitive(onednn.ConvSpec{
 		Src: x.desc, Dst: dst, Op: c,
 		Training: b.mode != inference, NeedDX: b.mode == training && n.Inputs[0] != graph.Input,
@@ -29,6 +35,22 @@ func (b *builder) conv(n *graph.Node, c *graph.Conv) (value, error) {
 		node, err = b.convBias(n, p, x, dst, y)
 	}
 	return value{node, dst}, err
+}
+
+// strided takes the stride out of a 1x1 convolution: it reads a subsampled
+// input instead.
+func (b *builder) strided(n *graph.Node, x value, c *graph.Conv) (value, *graph.Conv, error) {
+	if c.Pad > 0 {
+		return x, c, &UnsupportedError{n, "a 1x1 convolution with padding and stride"}
+	}
+	one := *c
+	one.Stride = 1
+	dst := x.desc
+	dst.Shape.H, dst.Shape.W = n.Out.H, n.Out.W
+	x, err := b.unary(n.String()+" subsampled", x, dst,
+		func(x0, y []float32) error { onednn.SubsampleForward(b.in(n, 0).desc, c.Stride, x0, y); return nil },
+		func(dy, dx []float32) error { onednn.SubsampleBackward(b.in(n, 0).desc, c.Stride, dy, dx); return nil })
+	return x, &one, err
 }
 
 func (b *builder) primitive(s onednn.ConvSpec) (p *onednn.Conv, err error) {

@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"errors"
+	"fmt"
 
 	"yoloprune/yolo/graph"
 )
@@ -26,7 +27,13 @@ type Conv struct {
 
 // NewConv builds the primitives. It fails rather than fall back to oneDNN's
 // reference code, which is hundreds of times slower.
+//
+// A 1x1 kernel over a stride is refused: there oneDNN 2.6.3 writes past its
+// buffers. Subsample the input and use a stride of 1.
 func NewConv(s ConvSpec) (*Conv, error) {
+	if s.Op.Size == 1 && s.Op.Stride > 1 {
+		return nil, fmt.Errorf("a 1x1 convolution of stride %d: subsample its input first", s.Op.Stride)
+	}
 	cs := C.yp_conv_spec{
 		src: s.Src.c(), dst: s.Dst.c(),
 		groups: C.int(s.Op.Groups), size: C.int(s.Op.Size), stride: C.int(s.Op.Stride), pad: C.int(s.Op.Pad),

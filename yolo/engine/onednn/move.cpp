@@ -78,6 +78,28 @@ void yp_upsample_backward(yp_desc s, int k, const float* dy, float* dx) {
     }
 }
 
+void yp_subsample_forward(yp_desc s, int k, const float* x, float* y) {
+  Rows r(s);
+  const int images = r.panels == 1 ? s.n : (int)r.panels, w = r.width, oh = (s.h - 1) / k + 1, ow = (s.w - 1) / k + 1;
+#pragma omp parallel for collapse(2) schedule(static)
+  for (int p = 0; p < images; p++)
+    for (int h = 0; h < oh; h++)
+      for (int i = 0; i < ow; i++)
+        std::memcpy(y + (((long)p * oh + h) * ow + i) * w, x + (((long)p * s.h + h * k) * s.w + i * k) * w, 4 * w);
+}
+
+void yp_subsample_backward(yp_desc s, int k, const float* dy, float* dx) {
+  Rows r(s);
+  const int images = r.panels == 1 ? s.n : (int)r.panels, w = r.width, oh = (s.h - 1) / k + 1, ow = (s.w - 1) / k + 1;
+#pragma omp parallel for schedule(static)
+  for (int p = 0; p < images; p++) {
+    std::memset(dx + (long)p * s.h * s.w * w, 0, 4L * s.h * s.w * w);
+    for (int h = 0; h < oh; h++)
+      for (int i = 0; i < ow; i++)
+        std::memcpy(dx + (((long)p * s.h + h * k) * s.w + i * k) * w, dy + (((long)p * oh + h) * ow + i) * w, 4 * w);
+  }
+}
+
 namespace {
 
 YP_CLONES void larger(int w, const float* a, uint8_t place, float* y, uint8_t* where) {

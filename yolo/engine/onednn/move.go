@@ -28,6 +28,16 @@ func UpsampleBackward(src Desc, stride int, dy, dx []float32) {
 	C.yp_upsample_backward(src.c(), C.int(stride), ptr(dy), ptr(dx))
 }
 
+// SubsampleForward takes every stride-th pixel of every stride-th row of x.
+func SubsampleForward(src Desc, stride int, x, y []float32) {
+	C.yp_subsample_forward(src.c(), C.int(stride), ptr(x), ptr(y))
+}
+
+// SubsampleBackward puts the gradients back to where the pixels came from.
+func SubsampleBackward(src Desc, stride int, dy, dx []float32) {
+	C.yp_subsample_backward(src.c(), C.int(stride), ptr(dy), ptr(dx))
+}
+
 // MaxPool is max pooling; it keeps where each maximum stood, the first in row
 // order among equals.
 type MaxPool struct {

@@ -55,6 +55,10 @@ void yp_copy_channels(yp_desc s, int sc, yp_desc d, int dc, int count, const flo
 void yp_zero(float* y, long n);
 void yp_upsample_forward(yp_desc s, int stride, const float* x, float* y);
 void yp_upsample_backward(yp_desc s, int stride, const float* dy, float* dx);
+// Takes every stride-th pixel of every stride-th row, and the reverse, which
+// leaves zeros between.
+void yp_subsample_forward(yp_desc s, int stride, const float* x, float* y);
+void yp_subsample_backward(yp_desc s, int stride, const float* dy, float* dx);
 // where holds, for every output value, the place of the first maximum in its window.
 void yp_maxpool_forward(yp_desc s, yp_desc d, int size, int stride, int before, const float* x, float* y, uint8_t* where);
 void yp_maxpool_backward(yp_desc s, yp_desc d, int size, int stride, int before, const float* dy, const uint8_t* where, float* dx);

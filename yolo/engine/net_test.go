@@ -1,0 +1,457 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"yoloprune/yolo/engine/onednn"
+	"yoloprune/yolo/engine/ref"
+	"yoloprune/yolo/graph"
+	"yoloprune/yolo/zoo"
+)
+
+var orders = []onednn.Order{onednn.NHWC, onednn.Blocked8}
+
+// randomWeights gives every convolution weights that keep activations near one.
+func randomWeights(g *graph.Graph, seed uint64) *graph.Graph {
+	if err := g.Infer(); err != nil {
+		panic(err)
+	}
+	rng := rand.New(rand.NewPCG(seed, 1))
+	for _, n := range g.Convs() {
+		w := n.Conv().NewWeights(g.ShapeOf(n.Inputs[0]).C)
+		scale := 1.5 / math.Sqrt(float64(len(w.Kernel)/len(w.Bias)))
+		for i := range w.Kernel {
+			w.Kernel[i] = float32(scale * rng.NormFloat64())
+		}
+		for i := range w.Bias {
+			w.Bias[i] = float32(0.3 * rng.NormFloat64())
+		}
+		for i := range w.Gamma {
+			w.Gamma[i] = float32(1 + 0.2*rng.NormFloat64())
+			w.Mean[i], w.Var[i] = float32(0.1*rng.NormFloat64()), float32(0.5+rng.Float64())
+		}
+		n.Weights = w
+	}
+	return g
+}
+
+func tiny(t *testing.T) *graph.Graph {
+	t.Helper()
+	g, err := zoo.Build("yolov4-tiny", zoo.Options{Classes: 3, Width: 0.25, InputW: 96, InputH: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return randomWeights(g, 1)
+}
+
+// crossed has what the published networks have not: activations with three and
+// more readers, shortcuts of two and three sources, a source that a route reads
+// twice, slices that start inside a block, grouped and depthwise convolutions,
+// a strided 1x1 convolution, every smooth activation, convolutions of one
+// filter, a branch that no head reads, one class, one anchor.
+func crossed() *graph.Graph {
+	g := &graph.Graph{Net: graph.Net{Channels: 3, Height: 16, Width: 24}}
+	conv := func(in graph.NodeID, f, size, stride, groups int, bn bool, act graph.Activation) graph.NodeID {
+		return g.Add(&graph.Conv{Filters: f, Size: size, Stride: stride, Pad: size / 2, Groups: groups, BatchNorm: bn, Activation: act}, in).ID
+	}
+	a := conv(graph.Input, 12, 3, 2, 1, true, graph.Mish)
+	b := conv(a, 12, 3, 1, 12, true, graph.Swish)
+	s := g.Add(&graph.Shortcut{Activation: graph.Linear}, b, a).ID
+	c := conv(s, 12, 3, 1, 2, true, graph.Logistic)
+	s3 := g.Add(&graph.Shortcut{Activation: graph.Swish}, c, s, a).ID
+	slice := g.Add(&graph.Route{Groups: 4, GroupID: 1}, s3).ID
+	twice := g.Add(&graph.Route{Groups: 1}, slice, s3, slice).ID
+	pool := g.Add(&graph.MaxPool{Size: 3, Stride: 1, Padding: 2}, twice).ID
+	conv(pool, 5, 1, 1, 1, true, graph.Mish) // nobody reads it
+	one := conv(pool, 1, 1, 1, 1, true, graph.Linear)
+	wide := conv(one, 7, 1, 1, 1, false, graph.Mish)
+	h1 := conv(wide, 6, 1, 1, 1, false, graph.Linear)
+	yolo := func() *graph.Yolo {
+		return &graph.Yolo{Classes: 1, Mask: []int{0}, Anchors: [][2]float64{{8, 8}}, ScaleXY: 1}
+	}
+	g.Add(yolo(), h1)
+	down := conv(pool, 9, 1, 2, 1, true, graph.Swish)
+	up := g.Add(&graph.Upsample{Stride: 2}, down).ID
+	join := g.Add(&graph.Route{Groups: 1}, up, one, wide).ID
+	h2 := conv(join, 6, 3, 1, 1, false, graph.Logistic)
+	g.Add(yolo(), h2)
+	return randomWeights(g, 2)
+}
+
+func pictures(g *graph.Graph, batch int) []float32 {
+	rng := rand.New(rand.NewPCG(9, 9))
+	x := make([]float32, batch*g.InputShape().Size())
+	for i := range x {
+		x[i] = rng.Float32()
+	}
+	return x
+}
+
+func refTensor(g *graph.Graph, batch int, x []float32) ref.Tensor {
+	s := g.InputShape()
+	return ref.Tensor{N: batch, H: s.H, W: s.W, C: s.C, Data: slices.Clone(x)}
+}
+
+// near compares relative to the root mean square of want.
+func near(t *testing.T, what string, got, want []float32, tolerance float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: %d values, want %d", what, len(got), len(want))
+		return
+	}
+	if len(want) == 0 {
+		return
+	}
+	sum, worst, at := 0.0, 0.0, 0
+	for i, v := range want {
+		sum += float64(v) * float64(v)
+		if d := math.Abs(float64(got[i]) - float64(v)); !(d <= worst) {
+			worst, at = d, i
+		}
+	}
+	if rms := math.Sqrt(sum / float64(len(want))); !(worst <= tolerance*rms+1e-7) {
+		t.Errorf("%s: value %d is %v, want %v (off by %.2g of the rms)", what, at, got[at], want[at], worst/rms)
+	}
+}
+
+func TestInferenceEqualsReference(t *testing.T) {
+	for name, g := range map[string]*graph.Graph{"tiny": tiny(t), "crossed": crossed()} {
+		for _, batch := range []int{1, 2} {
+			x := pictures(g, batch)
+			net, err := ref.NewNet(g.Clone())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, _, err := net.Forward(refTensor(g, batch, x), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range orders {
+				fast, err := NewInference(g, Options{Batch: batch, Threads: 2}.WithOrder(o))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 2 { // the second run must not see the first
+					got, err := fast.Forward(x)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for i := range want {
+						near(t, fmt.Sprintf("%s %v batch %d head %d", name, o, batch, i), got[i].Data, want[i].Data, 1e-4)
+					}
+				}
+				fast.Close()
+			}
+		}
+	}
+}
+
+// weighted is L = sum of c_i*x_i^2/2 over all heads, c_i spread around one, and
+// its gradient.
+func weighted(heads []Output, grads [][]float32) (float64, error) {
+	sum := 0.0
+	for h, out := range heads {
+		for i, v := range out.Data {
+			c := 1 + 0.5*float32(i%5)
+			sum += float64(c) * float64(v) * float64(v) / 2
+			grads[h][i] = c * v
+		}
+	}
+	return sum, nil
+}
+
+func refGradients(t *testing.T, g *graph.Graph, batch int, x []float32) *ref.Gradients {
+	t.Helper()
+	net, err := ref.NewNet(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heads, _, err := net.Forward(refTensor(g, batch, x), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outs, grads := make([]Output, len(heads)), make([][]float32, len(heads))
+	dheads := make([]ref.Tensor, len(heads))
+	for i, h := range heads {
+		outs[i].Data, grads[i] = h.Data, make([]float32, len(h.Data))
+		dheads[i] = ref.Tensor{N: h.N, H: h.H, W: h.W, C: h.C, Data: grads[i]}
+	}
+	if _, err := weighted(outs, grads); err != nil {
+		t.Fatal(err)
+	}
+	want, err := net.Backward(dheads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return want
+}
+
+func TestTrainingEqualsReference(t *testing.T) {
+	for name, g := range map[string]*graph.Graph{"tiny": tiny(t), "crossed": crossed()} {
+		const batch = 2
+		x := pictures(g, batch)
+		slow := g.Clone()
+		want := refGradients(t, slow, batch, x)
+		for _, o := range orders {
+			mine := g.Clone()
+			fast, err := NewTraining(mine, weighted, Options{Batch: batch, Threads: 2}.WithOrder(o))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := fast.Step(x); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range fast.Params() {
+				w := want.Params[p.Node]
+				ref := map[Role][]float32{Kernel: w.Kernel, Bias: w.Bias, Beta: w.Bias, Gamma: w.Gamma}[p.Role]
+				// The leaky slope of a value within rounding of zero may differ.
+				near(t, fmt.Sprintf("%s %v gradient of %s", name, o, p.Name()), p.Grad, ref, 2e-3)
+			}
+			for i, n := range mine.Convs() {
+				s := slow.Convs()[i]
+				if !fast.live[n.ID] {
+					continue // the reference runs dead branches too
+				}
+				near(t, fmt.Sprintf("%s %v mean of %v", name, o, n), n.Weights.Mean, s.Weights.Mean, 1e-4)
+				near(t, fmt.Sprintf("%s %v variance of %v", name, o, n), n.Weights.Var, s.Weights.Var, 1e-4)
+			}
+			fast.Close()
+		}
+	}
+	if n := onednn.Live(); n != 0 {
+		t.Errorf("%d oneDNN objects live after closing", n)
+	}
+}
+
+func TestRecalibrateAverages(t *testing.T) {
+	g := crossed()
+	slow, batches := g.Clone(), [][]float32{pictures(g, 2), pictures(g, 4)[2*g.InputShape().Size():]}
+	sums := map[graph.NodeID][]float64{}
+	net, err := ref.NewNet(slow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	net.Momentum = 1 // the running statistics are those of the last batch
+	for _, x := range batches {
+		if _, _, err := net.Forward(refTensor(g, 2, x), true); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range slow.Convs() {
+			for _, v := range append(slices.Clone(n.Weights.Mean), n.Weights.Var...) {
+				sums[n.ID] = append(sums[n.ID], float64(v))
+			}
+		}
+	}
+	err = Recalibrate(g, Options{Batch: 2}, func(yield func([]float32, error) bool) {
+		for _, x := range batches {
+			if !yield(x, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := leadToHead(g)
+	for _, n := range g.Convs() {
+		if !live[n.ID] {
+			continue
+		}
+		all := sums[n.ID]
+		half := len(all) / 2
+		var want []float32
+		for i := range half {
+			want = append(want, float32((all[i]+all[half+i])/2))
+		}
+		near(t, n.String(), append(slices.Clone(n.Weights.Mean), n.Weights.Var...), want, 1e-4)
+	}
+}
+
+func TestRecalibrateNeedsABatch(t *testing.T) {
+	err := Recalibrate(crossed(), Options{Batch: 2}, func(func([]float32, error) bool) {})
+	if err == nil || !strings.Contains(err.Error(), "no batch") {
+		t.Errorf("error %v, want one about no batch", err)
+	}
+}
+
+type ownError struct{ msg string }
+
+func (e *ownError) Error() string { return e.msg }
+
+func TestErrors(t *testing.T) {
+	bare := crossed()
+	bare.Nodes[0].Weights = nil
+	headless := &graph.Graph{Net: graph.Net{Channels: 3, Height: 8, Width: 8}}
+	headless.Add(&graph.Conv{Filters: 2, Size: 1, Stride: 1, Groups: 1, Activation: graph.Linear}, graph.Input)
+	pool := &graph.Graph{Net: graph.Net{Channels: 3, Height: 32, Width: 32}}
+	c := pool.Add(&graph.Conv{Filters: 6, Size: 1, Stride: 1, Groups: 1, Activation: graph.Linear}, graph.Input)
+	p := pool.Add(&graph.MaxPool{Size: 16, Stride: 1, Padding: 15}, c.ID)
+	pool.Add(&graph.Yolo{Classes: 1, Mask: []int{0}, Anchors: [][2]float64{{1, 1}}, ScaleXY: 1}, p.ID)
+	for _, x := range []struct {
+		name  string
+		graph *graph.Graph
+		batch int
+		want  string
+	}{
+		{"batch", crossed(), 0, "batch 0"},
+		{"weights", bare, 1, "has no weights"},
+		{"head", randomWeights(headless, 1), 1, "no [yolo]"},
+		{"pool", randomWeights(pool, 1), 1, "at most 15"},
+	} {
+		_, err := NewInference(x.graph, Options{Batch: x.batch})
+		if err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("%s: error %v, want one with %q", x.name, err, x.want)
+		}
+	}
+	if n := onednn.Live(); n != 0 {
+		t.Errorf("%d oneDNN objects live after failed builds", n)
+	}
+}
+
+func TestStepErrors(t *testing.T) {
+	g := crossed()
+	fail := false
+	tr, err := NewTraining(g, func(h []Output, grads [][]float32) (float64, error) {
+		if fail {
+			return 0, &ownError{"no more"}
+		}
+		return weighted(h, grads)
+	}, Options{Batch: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	if _, err := tr.Step(make([]float32, 5)); err == nil || !strings.Contains(err.Error(), "5 image values") {
+		t.Errorf("short image: error %v", err)
+	}
+	fail = true
+	_, err = tr.Step(pictures(g, 2))
+	var own *ownError
+	if !errors.As(err, &own) || err.Error() != "no more" {
+		t.Errorf("error of the loss: %v, want its own", err)
+	}
+	fail = false
+	if _, err := tr.Step(pictures(g, 2)); err != nil {
+		t.Errorf("a step after a failed one: %v", err)
+	}
+}
+
+func TestNormOfOneValue(t *testing.T) {
+	g := &graph.Graph{Net: graph.Net{Channels: 3, Height: 1, Width: 1}}
+	c := g.Add(&graph.Conv{Filters: 6, Size: 1, Stride: 1, Groups: 1, BatchNorm: true, Activation: graph.Linear}, graph.Input)
+	g.Add(&graph.Yolo{Classes: 1, Mask: []int{0}, Anchors: [][2]float64{{1, 1}}, ScaleXY: 1}, c.ID)
+	_, err := NewTraining(randomWeights(g, 1), weighted, Options{Batch: 1})
+	if err == nil || !strings.Contains(err.Error(), "one value a channel") {
+		t.Errorf("error %v, want one about a single value", err)
+	}
+}
+
+func steps(t *testing.T, g *graph.Graph, threads, n int) *graph.Graph {
+	t.Helper()
+	g = g.Clone()
+	tr, err := NewTraining(g, weighted, Options{Batch: 2, Threads: threads})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	x := pictures(g, 2)
+	for range n {
+		if _, err := tr.Step(x); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range tr.Params() {
+			for i, d := range p.Grad {
+				p.Value[i] -= 1e-5 * d
+			}
+		}
+	}
+	return g
+}
+
+func TestSameBytes(t *testing.T) {
+	g := tiny(t)
+	a, b, single := steps(t, g, 2, 5), steps(t, g, 2, 5), steps(t, g, 1, 1)
+	onednn.SetThreads(2)
+	double := steps(t, g, 2, 1)
+	for i, n := range a.Convs() {
+		if !slices.Equal(n.Weights.Kernel, b.Convs()[i].Weights.Kernel) {
+			t.Errorf("%v: two equal runs give different kernels", n)
+		}
+		near(t, "one thread and two: "+n.String(), single.Convs()[i].Weights.Kernel, double.Convs()[i].Weights.Kernel, 1e-5)
+	}
+}
+
+func resident(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip("no /proc/self/statm here")
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(b))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+func TestMemoryStaysFlat(t *testing.T) {
+	g := tiny(t)
+	tr, err := NewTraining(g, weighted, Options{Batch: 2, Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	x := pictures(g, 2)
+	var heap, rss [2]int
+	for i := range 200 {
+		if _, err := tr.Step(x); err != nil {
+			t.Fatal(err)
+		}
+		if i == 49 || i == 199 {
+			runtime.GC()
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			heap[i/199], rss[i/199] = int(m.HeapAlloc), resident(t)
+		}
+	}
+	if heap[1] > heap[0]+1<<20 || rss[1] > rss[0]+32<<20 {
+		t.Errorf("step 50 to 200: heap %d to %d bytes, resident %d to %d", heap[0], heap[1], rss[0], rss[1])
+	}
+}
+
+// TestClosedNetworksAreFreed: without explicit collection the heap must not
+// grow with every network that is replaced.
+func TestClosedNetworksAreFreed(t *testing.T) {
+	g := tiny(t)
+	x := pictures(g, 16)
+	var most, first uint64
+	for i := range 40 {
+		net, err := NewInference(g, Options{Batch: 16})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := net.Forward(x); err != nil {
+			t.Fatal(err)
+		}
+		net.Close()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		if i < 10 {
+			first = max(first, m.HeapSys)
+		}
+		most = max(most, m.HeapSys)
+	}
+	if most > 2*first {
+		t.Errorf("heap grew from %d to %d bytes over 40 networks", first, most)
+	}
+}
