@@ -25,6 +25,10 @@ build:
 demo: setup build
 	bin/yoloprune run configs/toy.yaml --out runs
 
+# Packages are tested side by side, and OpenMP threads that spin while they wait
+# would take the cores from each other.
+test test-long fuzz: export OMP_WAIT_POLICY ?= PASSIVE
+
 # -count=1: the cache of results knows nothing of the C libraries and of data
 # outside of the project.
 test: setup
