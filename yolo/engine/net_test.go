@@ -232,6 +232,60 @@ func TestTrainingEqualsReference(t *testing.T) {
 	}
 }
 
+// TestTrainingAgainstDifferences compares every parameter's gradient with the
+// central difference of the loss along a random direction v:
+//
+//	grad.v = (8(L(w+hv) - L(w-hv)) - (L(w+2hv) - L(w-2hv))) / 12h + O(h^4)
+//
+// The windows of the max pooling are of one pixel here: where the maximum
+// changes place the slope jumps, and differences straddle that.
+func TestTrainingAgainstDifferences(t *testing.T) {
+	for _, o := range orders {
+		g := crossed()
+		for _, n := range g.Nodes {
+			if n.Op.Kind() == "maxpool" {
+				n.Op = &graph.MaxPool{Size: 1, Stride: 1}
+			}
+		}
+		tr, err := NewTraining(g, weighted, Options{Batch: 2, Threads: 2}.WithOrder(o))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := pictures(g, 2)
+		loss := func() float64 {
+			l, err := tr.Step(x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		rng := rand.New(rand.NewPCG(3, 3))
+		for _, p := range tr.Params() {
+			loss()
+			grad, old, v := slices.Clone(p.Grad), slices.Clone(p.Value), make([]float32, len(p.Value))
+			want, norm := 0.0, 0.0
+			for i := range v {
+				v[i] = float32(rng.NormFloat64())
+				want += float64(v[i]) * float64(grad[i])
+				norm += float64(grad[i]) * float64(grad[i])
+			}
+			const h = 5e-3
+			at := func(s float32) float64 {
+				for i := range v {
+					p.Value[i] = old[i] + s*v[i]
+				}
+				return loss()
+			}
+			got := (8*(at(h)-at(-h)) - (at(2*h) - at(-2*h))) / (12 * h)
+			at(0)
+			if off := math.Abs(got-want) / (math.Sqrt(norm) + 1); !(off <= 0.03) {
+				t.Errorf("%v %s: gradient along a direction %g, differences give %g", o, p.Name(), want, got)
+			}
+		}
+		tr.Close()
+	}
+}
+
 func TestRecalibrateAverages(t *testing.T) {
 	g := crossed()
 	slow, batches := g.Clone(), [][]float32{pictures(g, 2), pictures(g, 4)[2*g.InputShape().Size():]}

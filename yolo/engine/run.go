@@ -89,6 +89,7 @@ func (i *Inference) Forward(images []float32) (out []Output, err error) {
 type Training struct {
 	*machine
 	loss     *G.F32
+	value    float64 // of the loss, before it became a float32
 	momentum float64
 }
 
@@ -124,7 +125,7 @@ func (t *Training) addLoss(b *builder, loss LossFunc) error {
 	}
 	o.forward = func([]G.Value) error {
 		v, err := loss(b.outputs, grads)
-		*t.loss = G.F32(v)
+		*t.loss, t.value = G.F32(v), v
 		return err
 	}
 	o.gradient = func(_ G.Nodes, y, _ *G.Node) (G.Nodes, error) {
@@ -171,7 +172,7 @@ func (t *Training) Step(images []float32) (loss float64, err error) {
 	for _, n := range t.norms {
 		n.update(t.momentum)
 	}
-	return float64(*t.loss), nil
+	return t.value, nil
 }
 
 // Params lists the trained vectors in network order.
