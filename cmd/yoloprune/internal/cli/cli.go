@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -57,14 +58,32 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	ctx, stop := a.withSignals(context.Background())
-	defer stop()
-	err := root.ExecuteContext(ctx)
-	code := a.code(err)
+	err := noPanic(root.Execute)
 	if err != nil {
 		fmt.Fprintf(stderr, "yoloprune: %v\n", err)
 	}
-	return code
+	return a.code(err)
+}
+
+// noPanic turns a panic, which is always a fault of this program, into an
+// error. The stack, which only its authors can read, goes to a file.
+func noPanic(do func() error) (err error) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		err = fmt.Errorf("internal fault: %v; please report it with the command that was run", p)
+		f, e := os.CreateTemp("", "yoloprune-fault-*.txt")
+		if e != nil {
+			return
+		}
+		defer f.Close()
+		if _, e := f.Write(debug.Stack()); e == nil {
+			err = fmt.Errorf("%w and with %s", err, f.Name())
+		}
+	}()
+	return do()
 }
 
 func (a *app) root(stderr io.Writer) *cobra.Command {
@@ -73,7 +92,7 @@ func (a *app) root(stderr io.Writer) *cobra.Command {
 		Short:         "Make YOLO detectors smaller: train, prune, repair, measure, export",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "show no progress")
@@ -85,6 +104,7 @@ func (a *app) root(stderr io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w; `%s --help` lists the flags", err, c.CommandPath())
 	})
+	root.SetHelpCommand(helpCommand())
 	root.AddCommand(a.runCommand(), a.initCommand(), a.statCommand(), a.inspectCommand(), a.pruneCommand(), a.valCommand(),
 		a.predictCommand(), a.exportCommand(), a.datasetCommand(), a.reportCommand(), a.compareCommand(), a.configCommand(),
 		a.doctorCommand(), a.versionCommand())
@@ -105,7 +125,8 @@ func (a *app) say(format string, args ...any) {
 func (a *app) warn(format string, args ...any) { fmt.Fprintf(a.screen, format+"\n", args...) }
 
 // withSignals returns a context that SIGINT and SIGTERM end; a second signal
-// kills the process.
+// kills the process. Only commands that watch the context use it; any other is
+// killed by the first signal.
 func (a *app) withSignals(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(parent)
 	c := make(chan os.Signal, 1)
@@ -117,6 +138,7 @@ func (a *app) withSignals(parent context.Context) (context.Context, func()) {
 		}
 		a.signal = s
 		signal.Stop(c)
+		a.warn("%v: stopping after this step; a second signal stops at once", s)
 		cancel()
 	}()
 	return ctx, func() { signal.Stop(c); cancel() }
@@ -149,8 +171,6 @@ func (a *app) code(err error) int {
 		return exitUsage
 	case errors.As(err, &g):
 		return exitGate
-	case errors.Is(err, context.Canceled):
-		return a.signalCode(false)
 	}
 	return exitFailed
 }
@@ -172,6 +192,44 @@ func (a *app) printJSON(v any) error {
 	return e.Encode(v)
 }
 
+// noArgs refuses arguments. Where there are subcommands, one was meant.
+func noArgs(c *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case !c.HasSubCommands():
+		return usagef("%s takes no arguments, got %q; `%s --help` says how it is called", c.CommandPath(), args[0], c.CommandPath())
+	}
+	return unknownCommand(c, args[0])
+}
+
+func unknownCommand(c *cobra.Command, name string) error {
+	hint := ""
+	c.SuggestionsMinimumDistance = 2
+	if s := c.SuggestionsFor(name); len(s) > 0 {
+		hint = "; did you mean " + strings.Join(s, " or ") + "?"
+	}
+	return usagef("unknown command %q for %q%s; `%s --help` lists the commands", name, c.CommandPath(), hint, c.CommandPath())
+}
+
+// helpCommand is cobra's, but does not take an unknown command for none.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Print help about a command",
+		RunE: func(c *cobra.Command, args []string) error {
+			at, rest, err := c.Root().Find(args)
+			if err != nil {
+				return usageError{err}
+			}
+			if len(rest) > 0 {
+				return unknownCommand(at, rest[0])
+			}
+			at.InitDefaultHelpFlag()
+			return at.Help()
+		},
+	}
+}
+
 // require says which of the named flags are missing.
 func require(c *cobra.Command, names ...string) error {
 	var missing []string
@@ -188,7 +246,7 @@ func require(c *cobra.Command, names ...string) error {
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(a.out, "yoloprune", pipeline.Version())
 			return err

@@ -8,7 +8,7 @@ import (
 
 func (a *app) configCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "config", Short: "Look at experiment files", Args: cobra.NoArgs,
+		Use: "config", Short: "Look at experiment files", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(

@@ -11,7 +11,7 @@ import (
 
 func (a *app) datasetCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "dataset", Short: "Make image sets", Args: cobra.NoArgs,
+		Use: "dataset", Short: "Make image sets", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(a.toyCommand())
@@ -23,10 +23,13 @@ func (a *app) toyCommand() *cobra.Command {
 	var o toy.Options
 	var force bool
 	c := &cobra.Command{
-		Use: "toy --out DIR", Short: "Draw the toy image set: shapes on textured backgrounds, COCO annotations", Args: cobra.NoArgs,
+		Use: "toy --out DIR", Short: "Draw the toy image set: shapes on textured backgrounds, COCO annotations", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "out"); err != nil {
 				return err
+			}
+			if o.Images < 3 {
+				return usagef("--images %d: too few; each of train, val and test needs one", o.Images)
 			}
 			if err := refuseExisting(force, filepath.Join(out, "annotations")); err != nil {
 				return err

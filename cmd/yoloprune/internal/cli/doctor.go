@@ -15,7 +15,7 @@ import (
 
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "doctor", Short: "Check the machine: libraries, kernels, a trial run of the engine", Args: cobra.NoArgs,
+		Use: "doctor", Short: "Check the machine: libraries, kernels, a trial run of the engine", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			rows := [][]string{
 				{"yoloprune", pipeline.Version()},

@@ -11,7 +11,7 @@ import (
 
 // dryRun prints the resolved experiment, the layers and the stages.
 func (a *app) dryRun(e *configs.Experiment) error {
-	o, err := pipeline.Plan(e, a.say)
+	o, err := pipeline.Plan(e, a.say, a.warn)
 	if err != nil {
 		return err
 	}

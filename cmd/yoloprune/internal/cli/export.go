@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -14,7 +13,7 @@ func (a *app) exportCommand() *cobra.Command {
 	var cfg, weights, format, out, image string
 	var verify, force bool
 	c := &cobra.Command{
-		Use: "export --cfg MODEL.cfg --weights MODEL.weights --format darknet --out PATH", Short: "Write a network for other programs", Args: cobra.NoArgs,
+		Use: "export --cfg MODEL.cfg --weights MODEL.weights --format darknet --out PATH", Short: "Write a network for other programs", Args: noArgs,
 		Long: `Write a network for other programs.
 
 Format darknet writes a cfg and a weights file that Darknet and OpenCV run
@@ -27,6 +26,9 @@ in .cfg, as PATH and the weights file beside it.`,
 			if format != "darknet" {
 				return usagef("--format %s: only darknet is supported yet", format)
 			}
+			if image != "" && !verify {
+				return usagef("--image is the image of --verify, which is not given")
+			}
 			toCfg, toWeights := exportPaths(out)
 			if err := refuseExisting(force, toCfg, toWeights); err != nil {
 				return err
@@ -35,7 +37,7 @@ in .cfg, as PATH and the weights file beside it.`,
 			if err != nil {
 				return err
 			}
-			if err := os.MkdirAll(filepath.Dir(toCfg), 0o777); err != nil {
+			if err := makeParents(toCfg); err != nil {
 				return err
 			}
 			if err := pipeline.ExportDarknet(g, toCfg, toWeights); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -48,7 +49,7 @@ func (a *app) initCommand() *cobra.Command {
 	var seed uint64
 	var force bool
 	c := &cobra.Command{
-		Use: "init --arch ARCH --classes N --out MODEL.cfg", Short: "Build a network as Darknet cfg, and weights if asked", Args: cobra.NoArgs,
+		Use: "init --arch ARCH --classes N --out MODEL.cfg", Short: "Build a network as Darknet cfg, and weights if asked", Args: noArgs,
 		Example: "  yoloprune init --arch yolov4-tiny --classes 3 --width 0.5 --input 320 --out model.cfg --weights-out model.weights",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if err := require(c, "arch", "classes", "out"); err != nil {
@@ -56,6 +57,12 @@ func (a *app) initCommand() *cobra.Command {
 			}
 			if o.InputW, o.InputH, err = parseInput(input); err != nil {
 				return err
+			}
+			if !(o.Width > 0) {
+				return usagef("--width %g: not above 0; 1 is the published network", o.Width)
+			}
+			if filepath.Clean(out) == filepath.Clean(weights) {
+				return usagef("--out and --weights-out are the same file")
 			}
 			if err := refuseExisting(force, out, weights); err != nil {
 				return err
@@ -68,6 +75,9 @@ func (a *app) initCommand() *cobra.Command {
 				if err := zoo.InitWeights(g, seed); err != nil {
 					return err
 				}
+			}
+			if err := makeParents(out, weights); err != nil {
+				return err
 			}
 			if err := darknet.Save(out, weights, g); err != nil {
 				return err
@@ -86,6 +96,19 @@ func (a *app) initCommand() *cobra.Command {
 	c.Flags().Uint64Var(&seed, "seed", 1, "seed of the weights")
 	c.Flags().BoolVar(&force, "force", false, "overwrite existing files")
 	return c
+}
+
+// makeParents makes the folders that the files are to lie in.
+func makeParents(paths ...string) error {
+	for _, p := range paths {
+		if p == "" {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(p), 0o777); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func parseInput(s string) (w, h int, err error) {

@@ -47,6 +47,9 @@ func (a *app) predictCommand() *cobra.Command {
 			if len(args) == 0 {
 				return usagef("%s needs at least one image", c.CommandPath())
 			}
+			if err := checkDetection(f.o); err != nil {
+				return err
+			}
 			return a.predict(f, args)
 		},
 	}
@@ -115,8 +118,8 @@ func detect(g *graph.Graph, net *engine.Inference, path string, o validate.Optio
 	}), nil
 }
 
-// saveDrawing writes dir/name-boxes.jpg; two images of one name do not
-// overwrite each other because the folder is part of it.
+// saveDrawing writes dir/name-boxes.jpg, or dir/name-boxes-2.jpg and so on when
+// that is taken.
 func saveDrawing(dir, path string, names []string, dets []head.Detection) error {
 	if dir == "" {
 		return nil

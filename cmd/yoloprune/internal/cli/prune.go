@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,7 @@ type pruneFlags struct {
 func (a *app) pruneCommand() *cobra.Command {
 	f := pruneFlags{plan: plan.Defaults(plan.Target{})}
 	c := &cobra.Command{
-		Use: "prune --cfg MODEL.cfg --weights MODEL.weights --target-flops R --out DIR", Short: "Cut channels out of a trained network", Args: cobra.NoArgs,
+		Use: "prune --cfg MODEL.cfg --weights MODEL.weights --target-flops R --out DIR", Short: "Cut channels out of a trained network", Args: noArgs,
 		Long: `Cut channels out of a trained network.
 
 DIR receives pruned.cfg, pruned.weights, plan.json, groups.json, scores.json
@@ -62,7 +63,7 @@ is printed; with --max-drop a cut that loses more is refused with exit code 3.`,
 	c.Flags().StringVar(&f.images, "images", "", "folder of images for recalibration")
 	c.Flags().StringVar(&f.annotations, "annotations", "", "their COCO annotations")
 	c.Flags().IntVar(&f.recalibrate, "recalibrate", 200, "images to measure the batch norms on, with --images; 0: none")
-	c.Flags().Float64Var(&f.maxDrop, "max-drop", 0, "largest loss of AP50 after recalibration, with --images")
+	c.Flags().Float64Var(&f.maxDrop, "max-drop", 1, "largest loss of AP50 after recalibration, with --images")
 	c.Flags().BoolVar(&f.force, "force", false, "write the result even if --max-drop is missed, and overwrite an earlier one")
 	return c
 }
@@ -85,21 +86,55 @@ func (f *pruneFlags) settle(c *cobra.Command) error {
 		n++
 	}
 	if n != 1 {
-		return usagef("%s needs one of --target-flops, --target-params and --ratio", c.CommandPath())
+		return usagef("%s needs one of --target-flops, --target-params and --ratio, got %d", c.CommandPath(), n)
+	}
+	if err := f.checkPlan(); err != nil {
+		return err
 	}
 	if (f.images == "") != (f.annotations == "") {
 		return usagef("--images and --annotations go together")
 	}
-	if c.Flags().Changed("max-drop") && f.images == "" {
-		return usagef("--max-drop needs --images and --annotations to measure the loss on")
+	for _, flag := range []string{"max-drop", "recalibrate"} {
+		if c.Flags().Changed(flag) && f.images == "" {
+			return usagef("--%s needs --images and --annotations", flag)
+		}
 	}
-	if !c.Flags().Changed("max-drop") {
-		f.maxDrop = 1
+	if !(f.maxDrop >= 0 && f.maxDrop <= 1) {
+		return usagef("--max-drop %g: not in [0, 1]", f.maxDrop)
+	}
+	if f.recalibrate < 0 {
+		return usagef("--recalibrate %d: negative; 0 is none", f.recalibrate)
 	}
 	if f.skip != "" {
 		f.plan.Skip = strings.Split(f.skip, ",")
 	}
 	return refuseExisting(f.force, filepath.Join(f.out, "pruned.cfg"), filepath.Join(f.out, "pruned.weights"))
+}
+
+// checkPlan checks the flags that do not depend on the network.
+func (f *pruneFlags) checkPlan() error {
+	folds := make([]string, len(surgery.Folds))
+	for i, fold := range surgery.Folds {
+		folds[i] = string(fold)
+	}
+	for _, x := range []struct {
+		flag, value string
+		known       []string
+	}{
+		{"criterion", f.plan.Criterion, plan.Criteria}, {"strategy", f.plan.Strategy, plan.Strategies},
+		{"normalize", f.plan.Normalize, plan.Normalizations}, {"fold", f.fold, folds},
+	} {
+		if x.value != "" && !slices.Contains(x.known, x.value) {
+			return usagef("--%s %s: unknown; there is %s", x.flag, x.value, strings.Join(x.known, ", "))
+		}
+	}
+	if f.plan.Align < 1 {
+		return usagef("--align %d: not positive; 1 allows any number of channels", f.plan.Align)
+	}
+	if !(f.plan.Floor >= 0 && f.plan.Floor < 1) {
+		return usagef("--floor %g: not in [0, 1)", f.plan.Floor)
+	}
+	return nil
 }
 
 // prune works in a folder beside the result, which takes its place only when

@@ -37,12 +37,15 @@ func (a *app) runCommand() *cobra.Command {
 			if f.dryRun {
 				return a.dryRun(e)
 			}
+			if f.json && e.Report == nil {
+				return usagef("--json prints report.json, but the experiment has no `report:` section")
+			}
 			return a.execute(c.Context(), e, f, "")
 		},
 	}
 	c.Flags().StringVar(&f.out, "out", "runs", "folder of run folders")
 	c.Flags().BoolVar(&f.resume, "resume", false, "go on with the newest run of that name")
-	c.Flags().BoolVar(&f.existOK, "exist-ok", false, "write into the run folder of that name if there is one")
+	c.Flags().BoolVar(&f.existOK, "exist-ok", false, "write over the newest run of that name, if there is one")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "print what would be done, write nothing")
 	c.Flags().BoolVar(&f.json, "json", false, "print report.json on standard output")
 	return c
@@ -91,6 +94,8 @@ func loadExperiment(args []string) (*configs.Experiment, error) {
 }
 
 func (a *app) execute(ctx context.Context, e *configs.Experiment, f runFlags, only string) error {
+	ctx, stop := a.withSignals(ctx)
+	defer stop()
 	progress := a.screen.Progress(a.log)
 	r, err := pipeline.Execute(ctx, e, pipeline.Options{
 		Out: f.out, Resume: f.resume, ExistOK: f.existOK, Only: only, Progress: progress, Say: a.say, Warn: a.warn,
@@ -113,9 +118,6 @@ func hasCheckpoint(dir string) bool {
 func (a *app) printRun(dir string, asJSON bool) error {
 	if asJSON {
 		b, err := os.ReadFile(filepath.Join(dir, "report", "report.json"))
-		if errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%s: the experiment has no `report:` section, so there is no report.json to print", dir)
-		}
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"yoloprune/finetune/validate"
 	"yoloprune/yolo/eval"
 	"yoloprune/yolo/graph"
+	"yoloprune/yolo/head"
 )
 
 type valFlags struct {
@@ -24,12 +25,15 @@ type valFlags struct {
 func (a *app) valCommand() *cobra.Command {
 	var f valFlags
 	c := &cobra.Command{
-		Use: "val", Short: "Measure average precision on a COCO-style image set, or of a predictions file", Args: cobra.NoArgs,
+		Use: "val", Short: "Measure average precision on a COCO-style image set, or of a predictions file", Args: noArgs,
 		Example: `  yoloprune val --cfg model.cfg --weights model.weights --images images --annotations val.json
   yoloprune val --predictions predictions.json --annotations val.json`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if f.protocol != "coco" {
 				return usagef("--protocol %s: only coco is supported yet", f.protocol)
+			}
+			if err := checkDetection(f.o); err != nil {
+				return err
 			}
 			if f.predictions != "" {
 				if err := require(c, "annotations"); err != nil {
@@ -64,6 +68,23 @@ func detectionFlags(c *cobra.Command, o *validate.Options, conf, nms float64) {
 	c.Flags().IntVar(&o.Batch, "batch", 16, "images a forward pass")
 	c.Flags().IntVar(&o.Threads, "threads", 0, "OpenMP threads; 0: one a core")
 	c.Flags().BoolVar(&o.SkipBad, "skip-bad", false, "go on without images that cannot be read")
+}
+
+// checkDetection checks the values of those flags.
+func checkDetection(o validate.Options) error {
+	err := head.Check(nil, head.Options{
+		Conf: o.Conf, NMS: o.NMS, NMSKind: o.NMSKind, MaxDet: o.MaxDet,
+		ImageW: 1, ImageH: 1, NetW: 1, NetH: 1,
+	})
+	switch {
+	case err != nil:
+		return usageError{err}
+	case o.Batch < 1:
+		return usagef("--batch %d: not a number of images from 1 on", o.Batch)
+	case o.Threads < 0:
+		return usagef("--threads %d: negative; 0 is one a core", o.Threads)
+	}
+	return nil
 }
 
 func (a *app) valPredictions(f valFlags) error {
@@ -125,17 +146,33 @@ func (a *app) valModel(f valFlags) error {
 	}
 	set, err := openSet(f, g)
 	if err != nil {
-		return err
+		return skipHint(err, f.o.SkipBad)
+	}
+	for _, line := range problems(set) {
+		a.warn("warning: %s: %s", f.annotations, line)
 	}
 	m, r, err := a.measure(g, set, f.o)
 	if err != nil {
-		return err
+		return skipHint(err, f.o.SkipBad)
 	}
 	if f.json {
 		return a.printJSON(m)
 	}
 	fmt.Fprintf(a.out, "%s: %s parameters, %.3f GFLOPs at %dx%d, %d images\n", f.cfg, term.SI(float64(m.Params)), float64(m.FLOPs)/1e9, m.Input[0], m.Input[1], m.Images)
 	return a.printResult(r)
+}
+
+// skipHint names the flag that lets the measurement go on without bad images.
+func skipHint(err error, skipped bool) error {
+	if skipped || !pipeline.BadImage(err) {
+		return err
+	}
+	return fmt.Errorf("%w; --skip-bad leaves such images out", err)
+}
+
+func problems(set *coco.Set) []string {
+	p := set.Problems()
+	return p.Lines()
 }
 
 func openSet(f valFlags, g *graph.Graph) (*coco.Set, error) {

@@ -46,6 +46,23 @@ func PlanOptions(p configs.Prune) plan.Options {
 	}
 }
 
+// checkCut plans the first cut with the weights at hand and forgets it: a target
+// that cannot be reached, or a layer that is not there, is told before hours of
+// training.
+func (r *Run) checkCut() error {
+	if len(r.exp.Prune) == 0 {
+		return nil
+	}
+	groups, err := depgraph.Build(r.g)
+	if err != nil {
+		return err
+	}
+	if _, _, err := plan.Make(r.g, groups, PlanOptions(r.exp.Prune[0])); err != nil {
+		return r.exp.Errorf("prune", "%v", err)
+	}
+	return nil
+}
+
 // Cut plans and makes a cut, and writes all that belongs to it into dir:
 // groups.json, scores.json, plan.json, layers.json, pruned.cfg and
 // pruned.weights.
@@ -107,13 +124,10 @@ func (r *Run) recalibration(folder string, p configs.Prune) stage {
 // its weights.
 func (r *Run) scratch() []stage {
 	t := configs.Training{}
-	for _, s := range []*configs.Training{r.exp.Train, sparsifyTraining(r.exp.Sparsify), finetuneTraining(r.exp.Finetune)} {
-		if s == nil {
-			continue
-		}
+	for _, s := range r.trainings() {
 		epochs := t.Epochs + s.Epochs
 		if t.Epochs == 0 {
-			t = *s
+			t = s.Training
 		}
 		t.Epochs = epochs
 	}
@@ -140,18 +154,4 @@ func (r *Run) scratch() []stage {
 		return nil
 	}}
 	return []stage{train, r.measured("scratch"), back}
-}
-
-func sparsifyTraining(s *configs.Sparsify) *configs.Training {
-	if s == nil {
-		return nil
-	}
-	return &s.Training
-}
-
-func finetuneTraining(f *configs.Finetune) *configs.Training {
-	if f == nil {
-		return nil
-	}
-	return &f.Training
 }

@@ -39,6 +39,9 @@ func (r *Run) openData(context.Context) error {
 			continue
 		}
 		images, annotations := s.split.Paths(root)
+		if err := errors.Join(r.checkPath("data."+s.key+".annotations", annotations), r.checkPath("data."+s.key+".images", images)); err != nil {
+			return err
+		}
 		set, err := coco.Load(annotations, images, coco.Options{SkipBad: r.exp.Data.SkipBad, Names: names})
 		if err != nil {
 			return err
@@ -47,6 +50,28 @@ func (r *Run) openData(context.Context) error {
 		*s.set = set
 		r.sayProblems(s.key, set)
 	}
+	return r.checkBatches()
+}
+
+// checkPath says where the experiment names a file or folder that is not
+// there. An empty path is none.
+func (r *Run) checkPath(key, path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return r.exp.Errorf(key, "%v", err)
+	}
+	return nil
+}
+
+// checkBatches finds the stages that would have no full batch.
+func (r *Run) checkBatches() error {
+	for _, t := range r.trainings() {
+		if t.Batch > r.data.train.Len() {
+			return r.exp.Errorf(t.key+".batch", "%d is more than the %d images of data.train; use a smaller batch", t.Batch, r.data.train.Len())
+		}
+	}
 	return nil
 }
 
@@ -54,7 +79,7 @@ func (r *Run) sayProblems(key string, set *coco.Set) {
 	r.say("data: %s: %d images, %d classes", key, set.Len(), len(set.Names()))
 	p := set.Problems()
 	for _, line := range p.Lines() {
-		r.say("data: %s: %s", key, line)
+		r.warn("data: %s: %s", key, line)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"yoloprune/configs"
 	"yoloprune/datasets/toy"
 	"yoloprune/yolo/graph"
-	"yoloprune/yolo/zoo"
 )
 
 // Outline is what a run would do.
@@ -18,23 +17,20 @@ type Outline struct {
 // Plan reads all that the experiment reads, writes nothing, and says what a
 // run would do. The toy set need not be drawn; its anchors are then the
 // published ones.
-func Plan(exp *configs.Experiment, say func(string, ...any)) (*Outline, error) {
-	r := &Run{exp: exp, o: Options{Say: say, Warn: say}}
+func Plan(exp *configs.Experiment, say, warn func(string, ...any)) (*Outline, error) {
+	r := &Run{exp: exp, o: Options{Say: say, Warn: warn}}
 	o := &Outline{}
 	for _, s := range r.all() {
 		o.Stages = append(o.Stages, s.name)
 	}
-	if exp.Data.Format == "toy" && exp.Model.Cfg == "" {
-		m := exp.Model
-		var err error
-		o.Graph, err = zoo.Build(m.Arch, zoo.Options{Classes: len(toy.Names), Width: m.Width, InputW: m.Input[0], InputH: m.Input[1]})
-		return o, err
+	names := toy.Names
+	if exp.Data.Format != "toy" {
+		if err := r.openData(context.Background()); err != nil {
+			return nil, err
+		}
+		names = r.data.val.Names()
 	}
-	ctx := context.Background()
-	if err := r.openData(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.openModel(ctx); err != nil {
+	if err := r.setModel(names); err != nil {
 		return nil, err
 	}
 	o.Graph = r.g

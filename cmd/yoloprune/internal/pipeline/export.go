@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"yoloprune/datasets/imagefile"
 	"yoloprune/pruning/report"
 	"yoloprune/yolo/darknet"
 	"yoloprune/yolo/graph"
@@ -22,12 +23,24 @@ func (r *Run) export(context.Context) error {
 	if err := ExportDarknet(r.g, cfg, weights); err != nil {
 		return err
 	}
-	diff, err := VerifyOpenCV(cfg, weights, r.data.val.Sample(0).Path)
+	diff, err := VerifyOpenCV(cfg, weights, r.readable())
 	if err != nil {
 		return err
 	}
 	r.say("export: %s and %s; OpenCV's head outputs differ by at most %.1e", cfg, weights, diff)
 	return nil
+}
+
+// readable returns the first image of val that can be read, "" if none can.
+func (r *Run) readable() string {
+	for i := range r.data.val.Len() {
+		path := r.data.val.Sample(i).Path
+		if img, err := imagefile.Read(path); err == nil {
+			img.Close()
+			return path
+		}
+	}
+	return ""
 }
 
 // ExportDarknet writes cfg and weights that Darknet and OpenCV read alike.

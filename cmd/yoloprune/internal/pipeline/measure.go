@@ -141,6 +141,9 @@ func (r *Run) measureSplit(name string, set *coco.Set) (*validate.Result, *Metri
 	}
 	m := NewMetrics(r.g, res, r.validation(), set.Len())
 	m.Stage = name
+	if m.Skipped > 0 {
+		r.warn("%s: %d images could not be read and are left out of the measurement", name, m.Skipped)
+	}
 	return res, m, nil
 }
 
@@ -170,7 +173,11 @@ func (r *Run) writeSamples(dir string, m *validate.Result) error {
 		if len(s.Boxes) == 0 {
 			continue
 		}
-		if err := DrawFile(s.Path, filepath.Join(dir, fmt.Sprintf("%d.jpg", drawn)), r.data.val.Names(), above(m.Images[i], sampleConf)); err != nil {
+		err := DrawFile(s.Path, filepath.Join(dir, fmt.Sprintf("%d.jpg", drawn)), r.data.val.Names(), above(m.Images[i], sampleConf))
+		if r.exp.Data.SkipBad && BadImage(err) {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		drawn++

@@ -16,22 +16,48 @@ import (
 )
 
 // openModel builds or reads the network and its first weights.
-func (r *Run) openModel(context.Context) error {
-	g, err := r.readModel()
+func (r *Run) openModel(context.Context) error { return r.setModel(r.data.val.Names()) }
+
+func (r *Run) setModel(names []string) error {
+	g, err := r.readModel(len(names))
 	if err != nil {
 		return err
 	}
-	if err := validate.CheckClasses(g, r.data.val.Names()); err != nil {
+	if len(g.Heads()) == 0 {
+		return r.exp.Errorf("model.cfg", "%s has no [yolo] layer, so there is nothing to train or to measure", r.exp.Model.Cfg)
+	}
+	if err := validate.CheckClasses(g, names); err != nil {
 		return err
 	}
 	r.g = g
 	t := cost.Of(g)
 	r.say("model: %s parameters, %.2f GFLOPs at %dx%d", term.SI(float64(t.Params())), float64(t.FLOPs())/1e9, t.InputW, t.InputH)
+	if err := r.checkMemory(t); err != nil {
+		return err
+	}
+	return r.checkCut()
+}
+
+// checkMemory refuses a batch that this machine cannot hold: training keeps
+// every layer's output and the gradient of it.
+func (r *Run) checkMemory(t cost.Table) error {
+	have := memory()
+	for _, s := range r.trainings() {
+		if need := 2 * t.ActivationBytes() * int64(s.Batch); have > 0 && need > have {
+			return r.exp.Errorf(s.key+".batch", "%d images at %dx%d take more than %s of memory, and this machine has %s; use a smaller batch, input or width",
+				s.Batch, t.InputW, t.InputH, term.Bytes(need), term.Bytes(have))
+		}
+	}
 	return nil
 }
 
-func (r *Run) readModel() (*graph.Graph, error) {
+func (r *Run) readModel(classes int) (*graph.Graph, error) {
 	m := r.exp.Model
+	for _, f := range []struct{ key, path string }{{"model.cfg", m.Cfg}, {"model.weights", m.Weights}} {
+		if err := r.checkPath(f.key, f.path); err != nil {
+			return nil, err
+		}
+	}
 	if m.Cfg != "" {
 		return r.loadModel()
 	}
@@ -40,10 +66,10 @@ func (r *Run) readModel() (*graph.Graph, error) {
 		return nil, err
 	}
 	g, err := zoo.Build(m.Arch, zoo.Options{
-		Classes: len(r.data.val.Names()), Width: m.Width, InputW: m.Input[0], InputH: m.Input[1], Anchors: anchors,
+		Classes: classes, Width: m.Width, InputW: m.Input[0], InputH: m.Input[1], Anchors: anchors,
 	})
 	if err != nil {
-		return nil, err
+		return nil, r.exp.Errorf("model", "%v", err)
 	}
 	if m.Weights != "" {
 		return g, readWeights(m.Weights, g)
@@ -86,13 +112,20 @@ func (r *Run) loadModel() (*graph.Graph, error) {
 // archAnchors is how many anchors the architectures have.
 const archAnchors = 6
 
-// anchors returns nil for the published ones.
+// anchors returns nil for the published ones. The toy set of a dry run need not
+// be drawn.
 func (r *Run) anchors() ([][2]float64, error) {
 	m := r.exp.Model
 	switch m.Anchors.Kind {
 	case "list":
 		return m.Anchors.Pairs, nil
 	case "kmeans":
+		if r.data.train == nil && r.exp.Data.Format == "toy" {
+			return nil, nil
+		}
+		if r.data.train == nil {
+			return nil, r.exp.Errorf("model.anchors", "kmeans takes the boxes of data.train, which is missing; add it, or leave anchors out")
+		}
 		a, iou, err := head.KMeansAnchors(sizes(r.data.train, m.Input[0], m.Input[1]), archAnchors, r.exp.Seed)
 		if err == nil {
 			r.say("model: %d anchors by k-means, mean IoU %.3f", len(a), iou)

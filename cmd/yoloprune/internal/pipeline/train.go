@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"math"
-	"os"
 	"time"
 
 	"yoloprune/cmd/yoloprune/internal/term"
@@ -17,6 +16,26 @@ import (
 	"yoloprune/yolo/darknet"
 	"yoloprune/yolo/graph"
 )
+
+// section is a part of the experiment that trains, with its key.
+type section struct {
+	key string
+	configs.Training
+}
+
+func (r *Run) trainings() []section {
+	var all []section
+	if t := r.exp.Train; t != nil {
+		all = append(all, section{"train", *t})
+	}
+	if s := r.exp.Sparsify; s != nil {
+		all = append(all, section{"sparsify", s.Training})
+	}
+	if f := r.exp.Finetune; f != nil {
+		all = append(all, section{"finetune", f.Training})
+	}
+	return all
+}
 
 // training is a stage that trains the present network: train, sparsify (with
 // s), finetune or scratch.
@@ -38,9 +57,6 @@ func (r *Run) loadFrom(cfg, weights string) error {
 }
 
 func (r *Run) train(ctx context.Context, folder string, t configs.Training, s *configs.Sparsify) error {
-	if err := os.MkdirAll(r.path(folder), 0o777); err != nil {
-		return err
-	}
 	if err := darknet.Save(r.path(folder, "model.cfg"), "", r.g); err != nil {
 		return err
 	}
@@ -61,7 +77,8 @@ func (r *Run) train(ctx context.Context, folder string, t configs.Training, s *c
 	return writeJSON(r.path(folder, "gammas.json"), map[string]any{"before": before, "after": gammas(r.g)})
 }
 
-// hooks feed the progress bar and draw results.png after every epoch.
+// hooks feed the progress bar and the log, and draw results.png after every
+// epoch.
 func (r *Run) hooks(folder string, epochs, batches int) loop.Hooks {
 	p := r.o.Progress
 	p.Stage(folder, epochs, batches)
@@ -76,6 +93,8 @@ func (r *Run) hooks(folder string, epochs, batches int) loop.Hooks {
 				Epoch: e.Number, Epochs: e.Of, LR: e.LR, Loss: e.Loss, Box: e.Box, Obj: e.Obj, Class: e.Class,
 				AP: known(e.AP), AP50: known(e.AP50), NearZero: e.NearZero, Seconds: e.Seconds, ETA: left,
 			})
+			r.log.Info("epoch", "stage", folder, "epoch", e.Number, "of", e.Of, "lr", e.LR, "loss", e.Loss, "box", e.Box, "obj", e.Obj,
+				"class", e.Class, "AP", known(e.AP), "AP50", known(e.AP50), "near_zero", e.NearZero, "seconds", e.Seconds)
 			if err := report.PlotResults(r.path(folder, "results.csv"), r.path(folder, "results.png")); err != nil {
 				r.warn("%v", err)
 			}
