@@ -75,6 +75,7 @@ type Epoch struct {
 	AP, AP50              float64
 	NearZero              float64 // fraction of batch-norm scales below NearZero
 	Seconds               float64
+	Skipped               int // training images found unreadable so far
 }
 
 // NearZero is the size under which a batch-norm scale counts as near zero.
@@ -92,7 +93,7 @@ func (e *DivergedError) Error() string {
 	if e.Checkpoint != "" {
 		kept = "the last good checkpoint is kept: " + e.Checkpoint
 	}
-	return fmt.Sprintf("training diverged in epoch %d, batch %d: %v; %s; try a lower lr, more warmup_epochs or a smaller clip",
+	return fmt.Sprintf("training diverged in epoch %d, batch %d: %v; %s; try a lower lr, more warmup_epochs, or clip",
 		e.Epoch, e.Batch, e.Cause, kept)
 }
 
@@ -157,6 +158,7 @@ func (t *trainer) epoch(ctx context.Context, number int, h Hooks) (Epoch, error)
 	r.LR = t.rate(t.iteration - 1)
 	r.NearZero = nearZero(t.g)
 	r.Seconds = time.Since(begin).Seconds()
+	r.Skipped = t.loader.Skipped()
 	return r, nil
 }
 

@@ -29,7 +29,7 @@ type NonFiniteError struct {
 }
 
 func (e *NonFiniteError) Error() string {
-	return fmt.Sprintf("loss: %v is %v; want a finite number; the training has diverged: lower the learning rate, lengthen the warm-up or clip gradients", e.Position, e.Value)
+	return fmt.Sprintf("loss: %v is %v; want a finite number", e.Position, e.Value)
 }
 
 // RangeError is a value outside [0, 1] in a head with new_coords, whose values

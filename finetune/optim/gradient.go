@@ -42,7 +42,7 @@ type NonFiniteError struct {
 }
 
 func (e *NonFiniteError) Error() string {
-	return fmt.Sprintf("optim: gradient of %s: value %d is %v; want finite numbers; the training has diverged: lower the learning rate, lengthen the warm-up or clip gradients", e.Slot, e.Index, e.Value)
+	return fmt.Sprintf("optim: gradient of %s: value %d is %v; want finite numbers", e.Slot, e.Index, e.Value)
 }
 
 // CheckFinite returns a *NonFiniteError for the first gradient that is NaN or

@@ -83,11 +83,15 @@ func (r *Run) hooks(folder string, epochs, batches int) loop.Hooks {
 	p := r.o.Progress
 	p.Stage(folder, epochs, batches)
 	begin := time.Now()
-	done := 0
+	done, skipped := 0, 0
 	return loop.Hooks{
 		Batch: p.Batch,
 		Epoch: func(e loop.Epoch) {
 			done++
+			if e.Skipped > skipped {
+				skipped = e.Skipped
+				r.warn("%s: %d training images cannot be read and are left out", folder, skipped)
+			}
 			left := time.Since(begin) / time.Duration(done) * time.Duration(e.Of-e.Number)
 			p.Epoch(term.EpochStats{
 				Epoch: e.Number, Epochs: e.Of, LR: e.LR, Loss: e.Loss, Box: e.Box, Obj: e.Obj, Class: e.Class,
