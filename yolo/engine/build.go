@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 
 	G "gorgonia.org/gorgonia"
@@ -66,6 +67,9 @@ func build(g *graph.Graph, m mode, o Options) (*builder, error) {
 	b := &builder{g: g, x: G.NewGraph(), mode: m, batch: o.Batch, order: o.memoryOrder(), scratch: new([]float32)}
 	b.values = make([]value, len(g.Nodes))
 	b.live = leadToHead(g)
+	if err := b.checkSizes(); err != nil {
+		return nil, err
+	}
 	if err := b.addInput(); err != nil {
 		return nil, err
 	}
@@ -76,7 +80,7 @@ func build(g *graph.Graph, m mode, o Options) (*builder, error) {
 		v, err := b.add(n)
 		if err != nil {
 			b.close()
-			return nil, fmt.Errorf("engine: %v: %w", n, err)
+			return nil, located(n, err)
 		}
 		b.values[n.ID] = v
 	}
@@ -104,6 +108,43 @@ func leadToHead(g *graph.Graph) []bool {
 		}
 	}
 	return live
+}
+
+// located puts the layer before an error that does not name it yet.
+func located(n *graph.Node, err error) error {
+	var u *UnsupportedError
+	if errors.As(err, &u) {
+		return err
+	}
+	return fmt.Errorf("engine: %v: %w", n, err)
+}
+
+// checkSizes bounds the values of every activation, before memory is taken: an
+// allocation that fails ends the process.
+func (b *builder) checkSizes() error {
+	if err := b.checkSize(b.g.InputShape(), onednn.NHWC); err != nil {
+		return fmt.Errorf("engine: network input: %w", err)
+	}
+	for _, n := range b.g.Nodes {
+		if !b.live[n.ID] {
+			continue
+		}
+		if err := b.checkSize(n.Out, b.order); err != nil {
+			return located(n, err)
+		}
+	}
+	return nil
+}
+
+func (b *builder) checkSize(s graph.Shape, order onednn.Order) error {
+	if s.Size() == 0 {
+		return fmt.Errorf("has no shape: call Infer first")
+	}
+	image := onednn.Desc{N: 1, Shape: s, Order: order}
+	if b.batch > graph.MaxActivation/image.Len() {
+		return fmt.Errorf("%d images of %v have more than %d values: use a smaller batch or input", b.batch, s, graph.MaxActivation)
+	}
+	return nil
 }
 
 func (b *builder) desc(s graph.Shape) onednn.Desc {

@@ -115,6 +115,9 @@ func NewTraining(g *graph.Graph, loss LossFunc, o Options) (t *Training, err err
 
 // addLoss adds the loss as an operation and has Gorgonia derive the gradients.
 func (t *Training) addLoss(b *builder, loss LossFunc) error {
+	if len(b.params) == 0 {
+		return fmt.Errorf("the network has no weights to train")
+	}
 	grads := make([][]float32, len(b.outputs))
 	var in G.Nodes
 	o := &op{name: "loss", loss: t.loss}

@@ -17,12 +17,44 @@ var orders = []Order{NHWC, Blocked8, Blocked16}
 // the value or to the tensor's root mean square, whichever is larger.
 const tolerance = 1e-4
 
-// on runs f on oneDNN's thread; a panic there becomes an error.
+// fenceLen is the number of floats on either side of a test's memory.
+const fenceLen = 256
+
+// fences are the memories, with their fences, that on checks next.
+var fences [][]float32
+
+// fenceBits is a NaN that no operation makes, another for every memory: values
+// that are read beyond their memory spoil a result, and a write there shows.
+func fenceBits(memory int) uint32 { return 0x7fc50000 + uint32(memory) }
+
+// fenced copies x between two fences.
+func fenced(x []float32) []float32 {
+	all := make([]float32, len(x)+2*fenceLen)
+	for i := range all {
+		all[i] = math.Float32frombits(fenceBits(len(fences)))
+	}
+	fences = append(fences, all)
+	end := fenceLen + len(x)
+	return all[fenceLen:end:end][:copy(all[fenceLen:end], x)]
+}
+
+// on runs f on oneDNN's thread; a panic there becomes an error. Nothing that
+// was made since the last call may have been written beyond its memory.
 func on(t *testing.T, f func() error) {
 	t.Helper()
 	if err := tryOn(f); err != nil {
 		t.Fatal(err)
 	}
+	for memory, all := range fences {
+		for i := range fenceLen {
+			for _, at := range []int{i, len(all) - 1 - i} {
+				if math.Float32bits(all[at]) != fenceBits(memory) {
+					t.Fatalf("memory of %d values is written at %d", len(all)-2*fenceLen, at-fenceLen)
+				}
+			}
+		}
+	}
+	fences = nil
 }
 
 func tryOn(f func() error) (err error) {
@@ -99,7 +131,7 @@ func each(d Desc, f func(i, place int)) {
 
 // pack brings a tensor into the order of d, padding being zero.
 func pack(d Desc, x ref.Tensor) []float32 {
-	out := make([]float32, d.Len())
+	out := fenced(make([]float32, d.Len()))
 	each(d, func(i, p int) { out[p] = x.Data[i] })
 	return out
 }
@@ -127,7 +159,7 @@ func dirty(n int) []float32 {
 	for i := range out {
 		out[i] = float32(math.NaN())
 	}
-	return out
+	return fenced(out)
 }
 
 // far returns the largest difference, each relative to its value or to the

@@ -1,6 +1,7 @@
 package onednn
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -89,7 +90,7 @@ type truth struct {
 func convTruth(rng *rand.Rand, c convCase) truth {
 	o := c.ref()
 	r := truth{x: normalTensor(rng, c.n, c.src()), dy: normalTensor(rng, c.n, c.dst())}
-	r.w = normal(rng, c.op.KernelLen(c.c), 0, 1)
+	r.w = fenced(normal(rng, c.op.KernelLen(c.c), 0, 1))
 	r.y = o.Forward(r.x, r.w, nil)
 	r.dx = o.BackwardData(r.x, r.w, r.dy)
 	r.dw, _ = o.BackwardWeights(r.x, r.dy)
@@ -139,20 +140,14 @@ func checkTraining(t *testing.T, what string, s ConvSpec, want truth) {
 // The first convolution reads images as NCHW beside blocked activations, and
 // needs no data gradient.
 func TestConvImage(t *testing.T) {
-	for i, channels := range []int{1, 3} {
-		for _, size := range []int{1, 3, 5} {
-			for _, stride := range []int{1, 2} {
-				if size == 1 && stride > 1 {
-					continue
-				}
-				c := convCase{3, channels, 6, 9, graph.Conv{Filters: 19, Size: size, Stride: stride, Pad: size / 2, Groups: 1}}
-				want := convTruth(rand.New(rand.NewPCG(2, uint64(i))), c)
-				for _, o := range []Order{Blocked8, Blocked16} {
-					s := c.spec(o, true)
-					s.Src.Order, s.NeedDX = NCHW, false
-					checkTraining(t, fmt.Sprintf("image, %v %v", o, c), s, want)
-					checkInference(t, s, graph.Leaky, want, normal(rand.New(rand.NewPCG(2, 9)), 19, 0, 1))
-				}
+	for i, k := range [][3]int{{1, 19, 1}, {3, 19, 1}, {3, 3, 3}, {3, 9, 3}, {4, 6, 2}} {
+		for _, c := range spatial(k[0], k[1], k[2]) {
+			want := convTruth(rand.New(rand.NewPCG(2, uint64(i))), c)
+			for _, o := range []Order{Blocked8, Blocked16} {
+				s := c.spec(o, true)
+				s.Src.Order, s.NeedDX = NCHW, false
+				checkTraining(t, fmt.Sprintf("image, %v %v", o, c), s, want)
+				checkInference(t, s, graph.Leaky, want, normal(rand.New(rand.NewPCG(2, 9)), k[1], 0, 1))
 			}
 		}
 	}
@@ -190,7 +185,7 @@ func checkInference(t *testing.T, s ConvSpec, act graph.Activation, in truth, bi
 			return err
 		}
 		defer p.Close()
-		if err := p.Freeze(in.w, bias); err != nil {
+		if err := p.Freeze(in.w, fenced(bias)); err != nil {
 			return err
 		}
 		return p.Infer(pack(s.Src, in.x), y)
@@ -198,6 +193,61 @@ func checkInference(t *testing.T, s ConvSpec, act graph.Activation, in truth, bi
 	z := ref.Conv{Filters: op.Filters, Size: op.Size, Stride: op.Stride, Pad: op.Pad, Groups: op.Groups}.Forward(in.x, in.w, bias)
 	what := fmt.Sprintf("%v %v %v", s.Dst.Order, act, op)
 	near(t, what, unpack(t, what, s.Dst, y), ref.ActivateForward(act, z).Data)
+}
+
+// A convolution may be run with another number of threads than it was built
+// for, as happens when a second network is made with other options.
+func TestConvThreads(t *testing.T) {
+	defer SetThreads(SetThreads(0))
+	c := convCase{3, 37, 12, 13, graph.Conv{Filters: 101, Size: 3, Stride: 1, Pad: 1, Groups: 1}}
+	want := convTruth(rand.New(rand.NewPCG(7, 0)), c)
+	for _, o := range orders {
+		for _, threads := range [][2]int{{1, 2}, {2, 1}, {1, 3}, {3, 2}} {
+			s := c.spec(o, true)
+			x, dy := pack(s.Src, want.x), pack(s.Dst, want.dy)
+			y, dx, dw := dirty(s.Dst.Len()), dirty(s.Src.Len()), dirty(len(want.w))
+			var p *Conv
+			SetThreads(threads[0])
+			on(t, func() (err error) { p, err = NewConv(s); return err })
+			SetThreads(threads[1])
+			on(t, func() error {
+				defer p.Close()
+				return errors.Join(p.Forward(x, want.w, y), p.BackwardWeights(x, dy, dw), p.BackwardData(dy, want.w, dx))
+			})
+			what := fmt.Sprintf("%v built for %d threads, run with %d", o, threads[0], threads[1])
+			near(t, what+": y", unpack(t, what, s.Dst, y), want.y.Data)
+			near(t, what+": dw", dw, want.dw)
+			near(t, what+": dx", unpack(t, what, s.Src, dx), want.dx.Data)
+		}
+	}
+}
+
+// Every activation in an inference primitive, also where its exponential would
+// leave the range of a float32: a 1x1 convolution whose kernel is one.
+func TestConvInferenceExtremes(t *testing.T) {
+	for _, o := range orders {
+		for _, act := range graph.Activations {
+			d := Desc{1, graph.Shape{C: 1, H: 1, W: len(extremes)}, o}
+			op := &graph.Conv{Filters: 1, Size: 1, Stride: 1, Groups: 1, Activation: act}
+			y := dirty(d.Len())
+			on(t, func() error {
+				p, err := NewConv(ConvSpec{Src: d, Dst: d, Op: op})
+				if err != nil {
+					return err
+				}
+				defer p.Close()
+				if err := p.Freeze([]float32{1}, []float32{0}); err != nil {
+					return err
+				}
+				return p.Infer(pack(d, extremeTensor()), y)
+			})
+			what := fmt.Sprintf("%v %v", o, act)
+			got := unpack(t, what, d, y)
+			for i, x := range extremes {
+				closeTo(t, fmt.Sprintf("%s of %g", what, x), got[i], ref.Activate(act, float64(x)))
+			}
+		}
+	}
 }
 
 // The frozen weights are copies.
@@ -373,6 +423,11 @@ func TestNewConvFails(t *testing.T) {
 	err := tryOn(func() error { _, err := NewConv(s); return err })
 	if err == nil || !strings.Contains(err.Error(), "oneDNN has no fast forward pass") {
 		t.Errorf("error %v", err)
+	}
+	strided := convCase{1, 5, 6, 5, graph.Conv{Filters: 7, Size: 1, Stride: 2, Groups: 1}}.spec(NHWC, true)
+	err = tryOn(func() error { _, err := NewConv(strided); return err })
+	if err == nil || !strings.Contains(err.Error(), "1x1 convolution of stride 2") {
+		t.Errorf("error %v, want one about a 1x1 convolution over a stride", err)
 	}
 	if now := Live(); now != before {
 		t.Errorf("%d objects live, %d before", now, before)

@@ -10,13 +10,16 @@ import (
 	"yoloprune/yolo/graph"
 )
 
+// pools are Darknet's geometries and some beside them.
+var pools = []graph.MaxPool{
+	{Size: 2, Stride: 2, Padding: 1}, {Size: 2, Stride: 2, Padding: 0}, {Size: 2, Stride: 1, Padding: 1},
+	{Size: 3, Stride: 2, Padding: 2}, {Size: 5, Stride: 1, Padding: 4}, {Size: 9, Stride: 1, Padding: 8},
+	{Size: 13, Stride: 1, Padding: 12}, {Size: 15, Stride: 1, Padding: 14}, {Size: 3, Stride: 1, Padding: 4}, {Size: 1, Stride: 1, Padding: 0},
+}
+
 func TestMaxPool(t *testing.T) {
-	for _, op := range []graph.MaxPool{
-		{Size: 2, Stride: 2, Padding: 1}, {Size: 2, Stride: 2, Padding: 0}, {Size: 2, Stride: 1, Padding: 1},
-		{Size: 3, Stride: 2, Padding: 2}, {Size: 5, Stride: 1, Padding: 4}, {Size: 9, Stride: 1, Padding: 8},
-		{Size: 15, Stride: 1, Padding: 14}, {Size: 3, Stride: 1, Padding: 4},
-	} {
-		for _, s := range []graph.Shape{{C: 1, H: 6, W: 5}, {C: 11, H: 7, W: 7}, {C: 16, H: 4, W: 8}} {
+	for _, op := range pools {
+		for _, s := range []graph.Shape{{C: 1, H: 6, W: 5}, {C: 11, H: 7, W: 7}, {C: 16, H: 4, W: 8}, {C: 37, H: 3, W: 13}} {
 			for _, o := range orders {
 				checkMaxPool(t, op, Desc{2, s, o})
 			}
@@ -27,9 +30,6 @@ func TestMaxPool(t *testing.T) {
 func checkMaxPool(t *testing.T, op graph.MaxPool, src Desc) {
 	t.Helper()
 	what := fmt.Sprintf("%v %v %+v", src.Order, src.Shape, op)
-	if src.Shape.H+op.Padding < op.Size || src.Shape.W+op.Padding < op.Size {
-		return
-	}
 	rng := rand.New(rand.NewPCG(uint64(op.Size), uint64(src.Shape.C)))
 	x := gridTensor(rng, src.N, src.Shape) // many equal values: the first must win
 	r := ref.MaxPool(op)
@@ -47,28 +47,51 @@ func checkMaxPool(t *testing.T, op graph.MaxPool, src Desc) {
 	equal(t, what+": dx", unpack(t, what, src, dx), r.Backward(x, dy).Data)
 }
 
-// TestMaxPoolNaN: NaN inputs must not lead the gradient outside the image.
+// NaN inputs, some or all, must not lead a gradient outside of the image: every
+// gradient of one lands on some value of its own image and channel.
 func TestMaxPoolNaN(t *testing.T) {
-	op := graph.MaxPool{Size: 5, Stride: 1, Padding: 4}
-	for _, o := range orders {
-		d := Desc{1, graph.Shape{C: 3, H: 4, W: 4}, o}
-		x, y, dy, dx := dirty(d.Len()), dirty(d.Len()), make([]float32, d.Len()), dirty(d.Len())
-		for i := range dy {
-			dy[i] = 1
+	for _, op := range pools {
+		for _, o := range orders {
+			for _, share := range []float64{0.3, 1} {
+				checkMaxPoolNaN(t, op, Desc{2, graph.Shape{C: 11, H: 7, W: 5}, o}, share)
+			}
 		}
-		on(t, func() error {
-			p := &MaxPool{Src: d, Dst: d, Op: &op}
-			p.Forward(x, y)
-			p.Backward(dy, dx)
-			return nil
-		})
-		sum := 0.0
-		for _, v := range dx {
-			sum += float64(v)
+	}
+}
+
+func checkMaxPoolNaN(t *testing.T, op graph.MaxPool, src Desc, share float64) {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(uint64(op.Size), 5))
+	x := gridTensor(rng, src.N, src.Shape)
+	for i := range x.Data {
+		if rng.Float64() < share {
+			x.Data[i] = float32(math.NaN())
 		}
-		if sum != float64(d.Len()) || !math.IsNaN(float64(y[0])) {
-			t.Errorf("%v: gradients sum to %v, want %d; y %v, want NaN", o, sum, d.Len(), y[0])
+	}
+	out := ref.MaxPool(op).Forward(x)
+	dst := Desc{src.N, graph.Shape{C: out.C, H: out.H, W: out.W}, src.Order}
+	ones := ref.New(out.N, out.H, out.W, out.C)
+	for i := range ones.Data {
+		ones.Data[i] = 1
+	}
+	y, dx := dirty(dst.Len()), dirty(src.Len())
+	on(t, func() error {
+		p := &MaxPool{Src: src, Dst: dst, Op: &op}
+		p.Forward(pack(src, x), y)
+		p.Backward(pack(dst, ones), dx)
+		return nil
+	})
+	what := fmt.Sprintf("%v %+v", src.Order, op)
+	sums := make([]float32, src.N*src.Shape.C)
+	each(src, func(i, p int) { sums[i/src.Shape.Size()*src.Shape.C+i%src.Shape.C] += dx[p] })
+	for _, s := range sums {
+		if s != float32(out.H*out.W) {
+			t.Errorf("%s: the gradients of a channel sum to %v, want %d", what, s, out.H*out.W)
+			return
 		}
+	}
+	if first := unpackUnchecked(dst, y)[0]; share == 1 && !math.IsNaN(float64(first)) {
+		t.Errorf("%s: the maximum of NaN is %v", what, first)
 	}
 }
 
@@ -97,7 +120,7 @@ func TestUpsample(t *testing.T) {
 
 // TestSubsample: a 1x1 convolution whose kernel is the identity, over a stride.
 func TestSubsample(t *testing.T) {
-	for _, o := range orders {
+	for _, o := range append([]Order{NCHW}, orders...) {
 		for _, s := range shapes {
 			r := ref.Conv{Filters: s.C, Size: 1, Stride: 2, Groups: s.C}
 			ones := make([]float32, s.C)

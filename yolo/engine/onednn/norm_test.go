@@ -1,6 +1,8 @@
 package onednn
 
 import (
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -169,6 +171,46 @@ func TestNormThreads(t *testing.T) {
 			first = y
 		} else if !slices.Equal(first, y) {
 			t.Error("one and two threads give different values")
+		}
+	}
+}
+
+// extremes reach beyond where e^x leaves the range of a float32.
+var extremes = []float32{0, 1e-6, -1e-6, 0.5, -0.5, 3, -3, 7, -7, 19, 21, -21, 44, 45, -45, 80, -80, 87.5, -87.5, 89, -89, 1e3, -1e3, 1e9, -1e9, 1e19, -1e19}
+
+func extremeTensor() ref.Tensor {
+	return tensor(1, graph.Shape{C: 1, H: 1, W: len(extremes)}, extremes)
+}
+
+// closeTo compares relative to want, and absolutely near zero.
+func closeTo(t *testing.T, what string, got float32, want float64) {
+	t.Helper()
+	if off := math.Abs(float64(got) - want); !(off <= tolerance*math.Abs(want)+1e-6) {
+		t.Errorf("%s is %v, want %v", what, got, want)
+	}
+}
+
+func TestActivationExtremes(t *testing.T) {
+	for _, o := range orders {
+		for _, act := range graph.Activations {
+			d := Desc{1, graph.Shape{C: 1, H: 1, W: len(extremes)}, o}
+			x, ones, zero := pack(d, extremeTensor()), ref.New(1, 1, len(extremes), 1), fenced([]float32{0})
+			for i := range ones.Data {
+				ones.Data[i] = 1
+			}
+			y, dx, dbias := dirty(d.Len()), dirty(d.Len()), dirty(1)
+			on(t, func() error {
+				if err := BiasForward(d, act, x, zero, y); err != nil {
+					return err
+				}
+				return BiasBackward(d, act, x, zero, pack(d, ones), dx, dbias)
+			})
+			what := o.String() + " " + string(act)
+			got, slopes := unpack(t, what, d, y), unpack(t, what, d, dx)
+			for i, v := range extremes {
+				closeTo(t, fmt.Sprintf("%s of %g", what, v), got[i], ref.Activate(act, float64(v)))
+				closeTo(t, fmt.Sprintf("%s slope at %g", what, v), slopes[i], ref.Slope(act, float64(v)))
+			}
 		}
 	}
 }
