@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 // The scripts run the real command. Beside testscript's own commands they have
 //
 //	exitcode N COMMAND ...           run it; it must end with exit code N and say why in one message
-//	signal TERM|KILL FILE            once FILE is there, signal the background commands
+//	signal INT|TERM|KILL FILE        once FILE is there, signal the background commands
 //	ended N                          after wait: the signalled command had exit code N
 //	[!] json FILE PATH [REGEXP]      the value at PATH, such as stages.0.name, is there and matches as a whole
 //	near FILE PATH NUMBER            the value at PATH is within 1e-9 of NUMBER
@@ -43,10 +43,15 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond != "shared" {
+			paths := map[string]string{
+				"shared":  filepath.Join(shared(), "datasets", "cocoeval-fakebbox100"),
+				"devfull": "/dev/full",
+			}
+			path, ok := paths[cond]
+			if !ok {
 				return false, fmt.Errorf("unknown condition %q", cond)
 			}
-			_, err := os.Stat(shared())
+			_, err := os.Stat(path)
 			return err == nil, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -116,8 +121,8 @@ const signalledKey key = "signalled"
 type signalled struct{ cmds []*exec.Cmd }
 
 func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
-	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
-	need(ts, !neg && len(args) == 2 && signals[args[0]] != nil, "signal TERM|KILL FILE")
+	signals := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
+	need(ts, !neg && len(args) == 2 && signals[args[0]] != nil, "signal INT|TERM|KILL FILE")
 	file := ts.MkAbs(args[1])
 	for range 6000 {
 		if _, err := os.Stat(file); err == nil {

@@ -107,7 +107,7 @@ func (a *app) root(stderr io.Writer) *cobra.Command {
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(a.runCommand(), a.initCommand(), a.statCommand(), a.inspectCommand(), a.pruneCommand(), a.valCommand(),
 		a.predictCommand(), a.exportCommand(), a.datasetCommand(), a.reportCommand(), a.compareCommand(), a.configCommand(),
-		a.doctorCommand(), a.versionCommand())
+		a.doctorCommand(), a.versionCommand(), a.compareOpenCVCommand())
 	for _, s := range []string{"train", "sparsify", "finetune"} {
 		root.AddCommand(a.stageCommand(s))
 	}
@@ -230,7 +230,8 @@ func helpCommand() *cobra.Command {
 	}
 }
 
-// require says which of the named flags are missing.
+// require says which of the named flags are missing or, as an unset variable of
+// a shell leaves them, empty.
 func require(c *cobra.Command, names ...string) error {
 	var missing []string
 	for _, n := range names {
@@ -240,6 +241,21 @@ func require(c *cobra.Command, names ...string) error {
 	}
 	if missing != nil {
 		return usagef("%s needs %s", c.CommandPath(), strings.Join(missing, " and "))
+	}
+	for _, n := range names {
+		if c.Flags().Lookup(n).Value.String() == "" {
+			return usagef("--%s is empty", n)
+		}
+	}
+	return nil
+}
+
+// refuse says which of the named flags are given though they have no effect.
+func refuse(c *cobra.Command, why string, names ...string) error {
+	for _, n := range names {
+		if c.Flags().Changed(n) {
+			return usagef("%s: --%s has no effect", why, n)
+		}
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ type predicted struct {
 }
 
 func (a *app) predictCommand() *cobra.Command {
-	var f predictFlags
+	f := predictFlags{o: validate.Options{Batch: 1}}
 	c := &cobra.Command{
 		Use: "predict --cfg MODEL.cfg --weights MODEL.weights IMAGE ...", Short: "Find objects in images",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -59,8 +59,6 @@ func (a *app) predictCommand() *cobra.Command {
 	c.Flags().StringVar(&f.save, "save", "", "folder for copies of the images with boxes drawn")
 	c.Flags().BoolVar(&f.json, "json", false, "print one JSON array")
 	detectionFlags(c, &f.o, 0.25, 0.45)
-	c.Flags().MarkHidden("batch")
-	c.Flags().MarkHidden("skip-bad")
 	return c
 }
 
@@ -69,8 +67,8 @@ func (a *app) predict(f predictFlags, images []string) error {
 	if err != nil {
 		return err
 	}
-	if len(g.Heads()) == 0 {
-		return fmt.Errorf("%s: has no [yolo] layer, so it finds nothing", f.cfg)
+	if err := pipeline.CheckDetector(g); err != nil {
+		return fmt.Errorf("%s: %w", f.cfg, err)
 	}
 	names, err := readNames(f.names, g.Heads()[0].Yolo().Classes)
 	if err != nil {

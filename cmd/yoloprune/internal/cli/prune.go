@@ -175,6 +175,12 @@ func (a *app) repair(f pruneFlags, g, cut *graph.Graph, dir string) error {
 	if err != nil {
 		return err
 	}
+	for _, line := range problems(set) {
+		a.warn("warning: %s: %s", f.annotations, line)
+	}
+	if err := pipeline.CheckDetector(g); err != nil {
+		return fmt.Errorf("%s: %w", f.cfg, err)
+	}
 	if err := validate.CheckClasses(g, set.Names()); err != nil {
 		return err
 	}
@@ -195,7 +201,11 @@ func (a *app) repair(f pruneFlags, g, cut *graph.Graph, dir string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "AP50 %.3f before, %.3f after the cut; AP %.3f, %.3f\n", before.AP50, after.AP50, before.AP, after.AP)
+	if before.AP50 < 0 && f.maxDrop < 1 && !f.force {
+		return fmt.Errorf("%s: no image has a box, so --max-drop cannot be judged: nothing was written", f.annotations)
+	}
+	fmt.Fprintf(a.out, "AP50 %s before, %s after the cut; AP %s, %s\n",
+		precision(before.AP50), precision(after.AP50), precision(before.AP), precision(after.AP))
 	if drop := before.AP50 - after.AP50; drop > f.maxDrop && !f.force {
 		return gateError{fmt.Errorf("the cut loses %.3f AP50, more than --max-drop %g: nothing was written; remove less, train for sparsity first, or write it all the same with --force", drop, f.maxDrop)}
 	}

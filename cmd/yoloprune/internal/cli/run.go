@@ -34,7 +34,13 @@ func (a *app) runCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := f.check(); err != nil {
+				return err
+			}
 			if f.dryRun {
+				if err := refuse(c, "--dry-run writes nothing", "json", "resume", "exist-ok"); err != nil {
+					return err
+				}
 				return a.dryRun(e)
 			}
 			if f.json && e.Report == nil {
@@ -70,6 +76,9 @@ func (a *app) stageCommand(stage string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := f.check(); err != nil {
+				return err
+			}
 			f.resume = f.resume || stage != "train"
 			return a.execute(c.Context(), e, f, stage)
 		},
@@ -77,6 +86,18 @@ func (a *app) stageCommand(stage string) *cobra.Command {
 	c.Flags().StringVar(&f.out, "out", "runs", "folder of run folders")
 	c.Flags().BoolVar(&f.resume, "resume", false, "go on with the newest run of that name")
 	return c
+}
+
+// check finds an empty folder, as an unset variable of a shell leaves it, and
+// flags that contradict each other.
+func (f *runFlags) check() error {
+	switch {
+	case f.out == "":
+		return usagef("--out is empty")
+	case f.resume && f.existOK:
+		return usagef("--resume goes on with a run and --exist-ok writes over it: give one of them")
+	}
+	return nil
 }
 
 // loadExperiment reads the file, or the built-in toy experiment when the first

@@ -39,6 +39,9 @@ func (a *app) valCommand() *cobra.Command {
 				if err := require(c, "annotations"); err != nil {
 					return err
 				}
+				if err := refuse(c, "--predictions measures a file, not a network", networkFlags...); err != nil {
+					return err
+				}
 				return a.valPredictions(f)
 			}
 			if err := require(c, "cfg", "weights", "images", "annotations"); err != nil {
@@ -55,6 +58,8 @@ func (a *app) valCommand() *cobra.Command {
 	c.Flags().StringVar(&f.predictions, "predictions", "", "COCO detections to measure instead of a network")
 	c.Flags().StringVar(&f.protocol, "protocol", "coco", "evaluation protocol")
 	c.Flags().BoolVar(&f.json, "json", false, "print one JSON object")
+	c.Flags().IntVar(&f.o.Batch, "batch", 16, "images a forward pass")
+	c.Flags().BoolVar(&f.o.SkipBad, "skip-bad", false, "go on without images that cannot be read")
 	detectionFlags(c, &f.o, 0.001, 0.65)
 	return c
 }
@@ -65,10 +70,15 @@ func detectionFlags(c *cobra.Command, o *validate.Options, conf, nms float64) {
 	c.Flags().Float64Var(&o.NMS, "nms", nms, "IoU over which the weaker box of a class is suppressed")
 	c.Flags().StringVar(&o.NMSKind, "nms-kind", "default", "default, greedynms or diounms")
 	c.Flags().IntVar(&o.MaxDet, "max-det", 300, "boxes kept of an image")
-	c.Flags().IntVar(&o.Batch, "batch", 16, "images a forward pass")
 	c.Flags().IntVar(&o.Threads, "threads", 0, "OpenMP threads; 0: one a core")
-	c.Flags().BoolVar(&o.SkipBad, "skip-bad", false, "go on without images that cannot be read")
 }
+
+// networkFlags are the flags of val that --predictions has no use for.
+var networkFlags = []string{"cfg", "weights", "images", "names", "conf", "nms", "nms-kind", "max-det", "batch", "threads", "skip-bad"}
+
+// maxThreads is the experiment file's limit, too; OpenMP crashes at numbers far
+// above it.
+const maxThreads = 1024
 
 // checkDetection checks the values of those flags.
 func checkDetection(o validate.Options) error {
@@ -81,8 +91,8 @@ func checkDetection(o validate.Options) error {
 		return usageError{err}
 	case o.Batch < 1:
 		return usagef("--batch %d: not a number of images from 1 on", o.Batch)
-	case o.Threads < 0:
-		return usagef("--threads %d: negative; 0 is one a core", o.Threads)
+	case o.Threads < 0 || o.Threads > maxThreads:
+		return usagef("--threads %d: not in [0, %d]; 0 is one a core", o.Threads, maxThreads)
 	}
 	return nil
 }
@@ -141,8 +151,8 @@ func (a *app) valModel(f valFlags) error {
 	if err != nil {
 		return err
 	}
-	if len(g.Heads()) == 0 {
-		return fmt.Errorf("%s: has no [yolo] layer, so there is nothing to measure", f.cfg)
+	if err := pipeline.CheckDetector(g); err != nil {
+		return fmt.Errorf("%s: %w", f.cfg, err)
 	}
 	set, err := openSet(f, g)
 	if err != nil {

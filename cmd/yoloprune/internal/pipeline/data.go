@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"yoloprune/configs"
+	"yoloprune/datasets"
 	"yoloprune/datasets/coco"
 	"yoloprune/datasets/toy"
 )
@@ -22,10 +24,8 @@ type data struct {
 func (r *Run) openData(context.Context) error {
 	root := r.exp.Data.Root
 	if r.exp.Data.Format == "toy" {
-		if root == "" {
-			root = r.path("data")
-		}
-		if err := r.drawToy(root); err != nil {
+		var err error
+		if root, err = r.openToy(root); err != nil {
 			return err
 		}
 	}
@@ -81,16 +81,50 @@ func (r *Run) sayProblems(key string, set *coco.Set) {
 	for _, line := range p.Lines() {
 		r.warn("data: %s: %s", key, line)
 	}
+	if !hasBox(set) {
+		lost := "average precision is undefined"
+		if key == "train" {
+			lost = "there is nothing to learn"
+		}
+		r.warn("data: %s: no image has a box, so %s", key, lost)
+	}
+}
+
+func hasBox(set *coco.Set) bool {
+	for i := range set.Len() {
+		if slices.ContainsFunc(set.Sample(i).Boxes, func(b datasets.Box) bool { return !b.Crowd }) {
+			return true
+		}
+	}
+	return false
+}
+
+// openToy draws the toy set where there is none and returns its folder. The
+// run's own set, of which a run that was killed may have left a part, must be
+// whole.
+func (r *Run) openToy(root string) (string, error) {
+	need := toy.Splits[:1]
+	if root == "" {
+		root, need = r.path("data"), toy.Splits
+		if r.o.ExistOK {
+			if err := os.RemoveAll(root); err != nil {
+				return "", err
+			}
+		}
+	}
+	for _, s := range need {
+		_, err := os.Stat(filepath.Join(root, "annotations", s+".json"))
+		if errors.Is(err, os.ErrNotExist) {
+			return root, r.drawToy(root)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return root, nil
 }
 
 func (r *Run) drawToy(root string) error {
-	_, err := os.Stat(filepath.Join(root, "annotations", "train.json"))
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
 	t := r.exp.Data.Toy
 	r.say("data: drawing %d toy scenes in %s", t.Images, root)
 	if err := toy.Write(root, toy.Options{Images: t.Images, Seed: t.Seed}); err != nil {

@@ -19,8 +19,12 @@ type Outline struct {
 // published ones.
 func Plan(exp *configs.Experiment, say, warn func(string, ...any)) (*Outline, error) {
 	r := &Run{exp: exp, o: Options{Say: say, Warn: warn}}
+	list, err := r.wanted()
+	if err != nil {
+		return nil, err
+	}
 	o := &Outline{}
-	for _, s := range r.all() {
+	for _, s := range list {
 		o.Stages = append(o.Stages, s.name)
 	}
 	names := toy.Names

@@ -61,7 +61,7 @@ func openFolder(dir string, isNew bool) error {
 // clear removes what an earlier run left, of which a report over both would
 // speak.
 func (r *Run) clear() error {
-	for _, pattern := range []string{"train", "sparsify", "prune", "prune-*", "finetune", "finetune-*", "scratch", "val", "export", "report", "log.jsonl"} {
+	for _, pattern := range []string{"train", "sparsify", "prune", "prune-*", "finetune", "finetune-*", "scratch", "val", "export", "report"} {
 		found, err := filepath.Glob(r.path(pattern))
 		if err != nil {
 			return err

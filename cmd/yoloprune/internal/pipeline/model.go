@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -23,8 +24,8 @@ func (r *Run) setModel(names []string) error {
 	if err != nil {
 		return err
 	}
-	if len(g.Heads()) == 0 {
-		return r.exp.Errorf("model.cfg", "%s has no [yolo] layer, so there is nothing to train or to measure", r.exp.Model.Cfg)
+	if err := CheckDetector(g); err != nil {
+		return r.exp.Errorf("model.cfg", "%s %v", r.exp.Model.Cfg, err)
 	}
 	if err := validate.CheckClasses(g, names); err != nil {
 		return err
@@ -36,6 +37,17 @@ func (r *Run) setModel(names []string) error {
 		return err
 	}
 	return r.checkCut()
+}
+
+// CheckDetector says why a network finds nothing in photographs.
+func CheckDetector(g *graph.Graph) error {
+	if len(g.Heads()) == 0 {
+		return errors.New("has no [yolo] layer, so there is nothing to train or to measure")
+	}
+	if c := g.InputShape().C; c != 3 {
+		return fmt.Errorf("takes images of %d channels; only colour images, channels=3, are read", c)
+	}
+	return nil
 }
 
 // checkMemory refuses a batch that this machine cannot hold: training keeps
@@ -127,10 +139,11 @@ func (r *Run) anchors() ([][2]float64, error) {
 			return nil, r.exp.Errorf("model.anchors", "kmeans takes the boxes of data.train, which is missing; add it, or leave anchors out")
 		}
 		a, iou, err := head.KMeansAnchors(sizes(r.data.train, m.Input[0], m.Input[1]), archAnchors, r.exp.Seed)
-		if err == nil {
-			r.say("model: %d anchors by k-means, mean IoU %.3f", len(a), iou)
+		if err != nil {
+			return nil, r.exp.Errorf("model.anchors", "kmeans: %v", err)
 		}
-		return a, err
+		r.say("model: %d anchors by k-means, mean IoU %.3f", len(a), iou)
+		return a, nil
 	}
 	return nil, nil
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -20,6 +21,7 @@ import (
 	"yoloprune/configs"
 	"yoloprune/datasets/coco"
 	"yoloprune/datasets/imagefile"
+	"yoloprune/finetune/checkpoint"
 	"yoloprune/yolo/graph"
 )
 
@@ -43,6 +45,7 @@ type Run struct {
 	g    *graph.Graph
 	log  *slog.Logger // log.jsonl; nil in a dry run
 
+	taken bool               // the folder's files speak of this run
 	begun bool               // a stage has written into its folder
 	fresh bool               // a stage has been run, so those after it are not done
 	took  map[string]float64 // seconds of every stage
@@ -73,23 +76,25 @@ func Execute(ctx context.Context, exp *configs.Experiment, o Options) (*Run, err
 	if err := openFolder(dir, isNew); err != nil {
 		return nil, err
 	}
+	if isNew && o.Resume {
+		r.say("%s: there is no earlier run, so a new one begins", dir)
+	}
 	err = r.hint(r.run(ctx, list))
 	if isNew && !r.begun {
 		return r, errors.Join(err, os.RemoveAll(dir))
+	}
+	if !r.taken {
+		return r, err
 	}
 	return r, errors.Join(err, r.writeExit(err))
 }
 
 func (r *Run) run(ctx context.Context, list []stage) error {
-	if r.o.ExistOK && !r.o.Resume {
-		if err := r.clear(); err != nil {
-			return err
-		}
+	mode := os.O_APPEND | os.O_CREATE | os.O_WRONLY
+	if r.o.ExistOK {
+		mode |= os.O_TRUNC
 	}
-	if err := r.describe(); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(r.path("log.jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
+	f, err := os.OpenFile(r.path("log.jsonl"), mode, 0o666)
 	if err != nil {
 		return err
 	}
@@ -102,12 +107,18 @@ func (r *Run) run(ctx context.Context, list []stage) error {
 	return nil
 }
 
-// hint names the key that lets a run go on where images cannot be read.
+// hint says how a run can go on that images or a checkpoint which cannot be
+// read have stopped.
 func (r *Run) hint(err error) error {
-	if r.exp.Data.SkipBad || !BadImage(err) {
-		return err
+	var broken *checkpoint.FormatError
+	var unsupported *checkpoint.UnsupportedError
+	switch {
+	case errors.As(err, &broken), errors.As(err, &unsupported):
+		return fmt.Errorf("%w; remove the checkpoint to begin its stage again", err)
+	case BadImage(err) && !r.exp.Data.SkipBad:
+		return fmt.Errorf("%w; data.skip_bad: true leaves such images out", err)
 	}
-	return fmt.Errorf("%w; data.skip_bad: true leaves such images out", err)
+	return err
 }
 
 // BadImage says whether err is about image files that cannot be used.
@@ -136,13 +147,19 @@ func (r *Run) runStage(ctx context.Context, s stage) error {
 	if s.folder == "" {
 		return s.do(ctx)
 	}
+	if err := r.take(); err != nil {
+		return err
+	}
 	if r.o.Resume && !r.fresh && r.done(s) {
 		again := ""
 		if s.section != "" && s.section == r.o.Only {
 			again = "; remove " + r.path(s.folder) + " to run it again"
 		}
 		r.say("%s: done before%s", s.name, again)
-		return s.load()
+		if err := s.load(); err != nil {
+			return fmt.Errorf("%w; remove %s to run the stage again", err, r.mark(s))
+		}
+		return nil
 	}
 	if err := r.prepare(s); err != nil {
 		return err
@@ -154,6 +171,25 @@ func (r *Run) runStage(ctx context.Context, s stage) error {
 	return writeJSON(r.mark(s), map[string]any{"stage": s.name, "seconds": time.Since(begin).Seconds()})
 }
 
+// take makes the folder this run's. That waits until the data and the network
+// are read: a mistake in the experiment costs no earlier result.
+func (r *Run) take() error {
+	if r.taken {
+		return nil
+	}
+	r.taken = true
+	if r.o.ExistOK {
+		if err := r.clear(); err != nil {
+			return err
+		}
+	}
+	// It says how the earlier run ended; this one may be killed.
+	if err := os.RemoveAll(r.path("exit.json")); err != nil {
+		return err
+	}
+	return r.describe()
+}
+
 // mark is the file that says that a stage is done.
 func (r *Run) mark(s stage) string { return r.path(s.folder, "done.json") }
 
@@ -162,19 +198,34 @@ func (r *Run) done(s stage) bool {
 	return err == nil
 }
 
-// prepare makes the folder of a stage that is about to run. Only the first
-// stage that is not done can have been stopped half way; what an earlier run
-// left of those after it is made from another network.
+// prepare makes the folder of a stage that is about to run. Only the first of
+// them can have been stopped half way.
 func (r *Run) prepare(s stage) error {
-	if r.fresh {
-		for _, stale := range []string{"done.json", "checkpoint"} {
-			if err := os.RemoveAll(r.path(s.folder, stale)); err != nil {
-				return err
-			}
+	if !r.fresh {
+		if err := r.forget(s); err != nil {
+			return err
 		}
 	}
 	r.begun, r.fresh = true, true
 	return os.MkdirAll(r.path(s.folder), 0o777)
+}
+
+// forget marks all stages after s as not done: what an earlier run left of them
+// is made from another network, also for a run that comes after this one.
+func (r *Run) forget(s stage) error {
+	all := r.all()
+	i := slices.IndexFunc(all, func(x stage) bool { return x.name == s.name })
+	for _, later := range all[i+1:] {
+		if later.folder == "" {
+			continue
+		}
+		for _, stale := range []string{"done.json", "checkpoint"} {
+			if err := os.RemoveAll(r.path(later.folder, stale)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (r *Run) path(parts ...string) string {

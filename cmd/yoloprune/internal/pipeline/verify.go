@@ -1,10 +1,17 @@
 package pipeline
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	"math"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
 
 	"gocv.io/x/gocv"
 
@@ -18,14 +25,61 @@ import (
 // MaxDifference is how far OpenCV's raw head outputs may be from ours.
 const MaxDifference = 1e-3
 
-// VerifyOpenCV reads cfg and weights with us and with OpenCV's dnn module,
-// runs both on an image, a drawn pattern if picture is empty, and returns the largest difference of a raw head
-// output, relative to its size where that is above one. A difference over
-// MaxDifference is an error.
+// CompareCommand is the hidden command of the program that calls CompareOpenCV.
+const CompareCommand = "compare-opencv"
+
+// errNotRun marks a network that OpenCV refuses.
+var errNotRun = errors.New("OpenCV does not run the network")
+
+// VerifyOpenCV calls CompareOpenCV in a process of its own: where OpenCV does
+// not like a network it throws a C++ exception, which nothing here can catch.
 func VerifyOpenCV(cfg, weights, picture string) (float64, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	var out, text bytes.Buffer
+	c := exec.Command(self, CompareCommand, cfg, weights, picture)
+	c.Stdout, c.Stderr = &out, &text
+	// Ctrl-C is for this process, which ends when the comparison is done.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := c.Run(); err != nil {
+		return 0, childError(cfg, text.String(), err)
+	}
+	var diff float64
+	if _, err := fmt.Sscan(out.String(), &diff); err != nil {
+		return 0, fmt.Errorf("%s: comparison with OpenCV: %w", cfg, err)
+	}
+	if !(diff <= MaxDifference) {
+		return diff, fmt.Errorf("%s: OpenCV's head outputs differ from ours by %.2g, more than %g", cfg, diff, MaxDifference)
+	}
+	return diff, nil
+}
+
+// thrown finds what an exception of OpenCV says.
+var thrown = regexp.MustCompile(`what\(\): +OpenCV\(.*?\).*? error: (?:\(-?\d+:[^)]*\) )?(.*)`)
+
+func childError(cfg, text string, err error) error {
+	if m := thrown.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("%s: %w: %s", cfg, errNotRun, strings.TrimSpace(m[1]))
+	}
+	if _, message, ok := strings.Cut(text, "yoloprune: "); ok {
+		return errors.New(strings.TrimSpace(message))
+	}
+	return fmt.Errorf("%s: comparison with OpenCV: %w", cfg, err)
+}
+
+// CompareOpenCV reads cfg and weights with us and with OpenCV's dnn module,
+// runs both on an image, a drawn pattern if picture is empty, and returns the
+// largest difference of a raw head output, relative to its size where that is
+// above one. It may end the process.
+func CompareOpenCV(cfg, weights, picture string) (float64, error) {
 	g, _, err := darknet.Load(cfg, weights)
 	if err != nil {
 		return 0, err
+	}
+	if err := CheckDetector(g); err != nil {
+		return 0, fmt.Errorf("%s: %w", cfg, err)
 	}
 	img, err := readOrDraw(picture, g.Net.Width, g.Net.Height)
 	if err != nil {
@@ -51,9 +105,6 @@ func VerifyOpenCV(cfg, weights, picture string) (float64, error) {
 		}
 		return nil
 	})
-	if err == nil && !(worst <= MaxDifference) {
-		err = fmt.Errorf("%s: OpenCV's head outputs differ from ours by %.2g, more than %g", cfg, worst, MaxDifference)
-	}
 	return worst, err
 }
 
@@ -80,9 +131,7 @@ func forward(g *graph.Graph, img gocv.Mat) ([]engine.Output, error) {
 	return net.Forward(x)
 }
 
-// withOpenCV opens the network; OpenCV throws on what it cannot read, which
-// ends the process, so what it is known to refuse is checked when the cfg is
-// written.
+// withOpenCV opens the network.
 func withOpenCV(cfg, weights string, use func(*gocv.Net) error) error {
 	net := gocv.ReadNet(weights, cfg)
 	defer net.Close()
@@ -95,10 +144,12 @@ func withOpenCV(cfg, weights string, use func(*gocv.Net) error) error {
 	return use(&net)
 }
 
-// compareHead compares the output of the convolution before a [yolo]. OpenCV
-// names it conv_N, after the layer's number.
+// compareHead compares what a [yolo] reads.
 func compareHead(net *gocv.Net, g *graph.Graph, h *graph.Node, ours engine.Output) (float64, error) {
-	name := fmt.Sprintf("conv_%d", h.Inputs[0])
+	name, err := openCVName(g.Nodes[h.Inputs[0]])
+	if err != nil {
+		return 0, err
+	}
 	out := net.Forward(name)
 	defer out.Close()
 	theirs, err := out.DataPtrFloat32()
@@ -121,4 +172,20 @@ func compareHead(net *gocv.Net, g *graph.Graph, h *graph.Node, ours engine.Outpu
 		}
 	}
 	return worst, nil
+}
+
+// openCVName is OpenCV's name for a convolution's output. It makes layers of
+// their own from batch norm and activation; the latter has the number after the
+// convolution's.
+func openCVName(n *graph.Node) (string, error) {
+	c := n.Conv()
+	switch {
+	case c == nil:
+		return "", fmt.Errorf("%v stands before a head; only the output of a convolution can be compared with OpenCV's", n)
+	case c.Activation != graph.Linear:
+		return fmt.Sprintf("%s_%d", c.Activation, n.ID+1), nil
+	case c.BatchNorm:
+		return fmt.Sprintf("bn_%d", n.ID), nil
+	}
+	return fmt.Sprintf("conv_%d", n.ID), nil
 }
