@@ -143,13 +143,15 @@ func (e *Experiment) cutPath(i int) string {
 
 // checkNeeds finds stages that nothing has been trained for.
 func (e *Experiment) checkNeeds(report reporter) {
+	if e.Finetune != nil && e.Prune == nil {
+		report("finetune", "repairs a network that was cut, but nothing is cut; add a prune section or leave this one out")
+		return
+	}
 	trained := e.Model.Weights != "" || e.doc.has("train") || e.doc.has("sparsify")
 	switch {
 	case trained:
 	case e.Prune != nil:
 		report("prune", "needs a trained network; give model.weights or a train stage")
-	case e.Finetune != nil:
-		report("finetune", "needs a trained network; give model.weights or a train stage")
 	default:
 		report("model", "has no weights and nothing trains it; give model.weights or a train stage")
 	}

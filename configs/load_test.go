@@ -228,6 +228,7 @@ func TestOverrideOfAlias(t *testing.T) {
 model: {arch: yolov4-tiny}
 data: {format: toy}
 train: &t {epochs: 7, loss: {box: 2}}
+prune: {target: {flops: 0.5}}
 finetune: *t
 `, "finetune.epochs=9", "finetune.loss.box=5")
 	if e.Train.Epochs != 7 || e.Finetune.Epochs != 9 || e.Train.Loss.Box != 2 || e.Finetune.Loss.Box != 5 {

@@ -25,6 +25,7 @@ const (
 type header struct {
 	Epochs    int        `json:"epochs"` // finished
 	Of        int        `json:"of"`
+	Batch     int        `json:"batch"`
 	Iteration int        `json:"iteration"`
 	Seed      uint64     `json:"seed"`
 	Optimizer string     `json:"optimizer"`
@@ -64,9 +65,9 @@ func (t *trainer) restore(path string, c *checkpoint.Checkpoint) (int, error) {
 	if err := c.ReadHeader(&h); err != nil {
 		return 0, err
 	}
-	if h.Of != t.o.Epochs || h.Optimizer != t.o.Optimizer || h.Seed != t.o.Seed {
-		return 0, fmt.Errorf("%s: was written by a stage of %d epochs with %s and seed %d, this one has %d, %s and %d: set them back, or run without --resume",
-			path, h.Of, h.Optimizer, h.Seed, t.o.Epochs, t.o.Optimizer, t.o.Seed)
+	if h.Of != t.o.Epochs || h.Batch != t.o.Batch || h.Optimizer != t.o.Optimizer || h.Seed != t.o.Seed {
+		return 0, fmt.Errorf("%s: was written by a stage of %d epochs, batch %d, with %s and seed %d, this one has %d, %d, %s and %d: set them back, or run without --resume",
+			path, h.Of, h.Batch, h.Optimizer, h.Seed, t.o.Epochs, t.o.Batch, t.o.Optimizer, t.o.Seed)
 	}
 	for _, s := range t.sections() {
 		kept, err := c.Find(s.Name, checkpoint.Float32)
@@ -130,7 +131,8 @@ func (t *trainer) save(r Epoch, g *graph.Graph) error {
 		return err
 	}
 	h := header{
-		Epochs: r.Number, Of: t.o.Epochs, Iteration: t.iteration, Seed: t.o.Seed, Optimizer: t.o.Optimizer, Best: t.best, Steps: t.opt.State().Step,
+		Epochs: r.Number, Of: t.o.Epochs, Batch: t.o.Batch, Iteration: t.iteration, Seed: t.o.Seed, Optimizer: t.o.Optimizer,
+		Best: t.best, Steps: t.opt.State().Step,
 	}
 	if t.ema != nil {
 		h.Updates = t.ema.State().Step

@@ -33,9 +33,7 @@ type penalty struct {
 func newPenalty(s *Sparsity, lr optim.Schedule, total int) *penalty {
 	p := &penalty{s: s, total: total, lr: lr}
 	if s != nil {
-		for i := range total {
-			p.sum += lr(i, total) * p.level(i)
-		}
+		p.sum = optim.Schedule(func(i, total int) float64 { return lr(i, total) * p.level(i) }).Sum(total)
 	}
 	return p
 }

@@ -62,23 +62,6 @@ func (e *EMA) Update() {
 // the next Update.
 func (e *EMA) Average() []Tensor { return e.average }
 
-// CopyTo copies the average over tensors of the same sizes, in order: those of
-// a clone of the network that is to be evaluated.
-func (e *EMA) CopyTo(dst [][]float32) error {
-	if len(dst) != len(e.average) {
-		return fmt.Errorf("optim: ema: copy to %d tensors; want %d", len(dst), len(e.average))
-	}
-	for i, t := range e.average {
-		if len(dst[i]) != len(t.Data) {
-			return fmt.Errorf("optim: ema: copy of %s to %d values; want %d", t.Name, len(dst[i]), len(t.Data))
-		}
-	}
-	for i, t := range e.average {
-		copy(dst[i], t.Data)
-	}
-	return nil
-}
-
 // State returns the average and the number of updates. The slices alias the
 // average's own.
 func (e *EMA) State() State { return State{Step: e.step, Tensors: e.average} }

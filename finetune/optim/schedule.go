@@ -21,12 +21,6 @@ func (s Schedule) Sum(total int) float64 {
 	return sum
 }
 
-// WarmupIterations is the warm-up's usual length: epochs of so many batches,
-// but at most a tenth of the run, and at least one iteration.
-func WarmupIterations(epochs float64, batches, total int) int {
-	return max(1, int(min(epochs*float64(batches), .1*float64(total))))
-}
-
 // warmup rises in a straight line over n iterations; the first has 1/n.
 func warmup(k, n int) float64 {
 	if k+1 >= n {

@@ -47,18 +47,6 @@ func TestDarknetSteps(t *testing.T) {
 	}
 }
 
-func TestWarmupIterations(t *testing.T) {
-	for _, c := range []struct {
-		epochs         float64
-		batches, total int
-		want           int
-	}{{3, 25, 2500, 75}, {3, 25, 500, 50}, {3, 25, 5, 1}, {0, 25, 2500, 1}, {.5, 25, 2500, 12}} {
-		if got := WarmupIterations(c.epochs, c.batches, c.total); got != c.want {
-			t.Errorf("%g epochs of %d batches in %d: %d, want %d", c.epochs, c.batches, c.total, got, c.want)
-		}
-	}
-}
-
 func TestScheduleErrors(t *testing.T) {
 	steps := func(o StepsOptions) error { _, err := Steps(o); return err }
 	cosine := func(warm int, final float64) error { _, err := Cosine(warm, final); return err }

@@ -51,9 +51,9 @@ type Metrics struct {
 	Classes50 map[string]float64 `json:"classes50"` // AP50
 	Protocol  json.RawMessage    `json:"protocol"`
 
-	LatencyMS   float64 `json:"latency_ms"` // median of one image's forward, 0 when not measured
-	LatencyRuns int     `json:"latency_runs"`
-	Threads     int     `json:"threads"`
+	LatencyMS   float64 `json:"latency_ms,omitempty"` // median of one image's forward, 0 when not measured
+	LatencyRuns int     `json:"latency_runs,omitempty"`
+	Threads     int     `json:"threads,omitempty"`
 	Input       [2]int  `json:"input"` // width, height
 	Images      int     `json:"images"`
 }

@@ -118,7 +118,8 @@ func (a *app) valPredictions(f valFlags) error {
 	if err != nil {
 		return err
 	}
-	m := &pipeline.Metrics{Images: len(gt.Images)}
+	m := &pipeline.Metrics{}
+	m.Images = len(gt.Images)
 	m.Protocol.Evaluator = pipeline.COCOEvaluator
 	m.SetResult(r)
 	if f.json {

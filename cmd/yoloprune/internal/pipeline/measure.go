@@ -16,6 +16,7 @@ import (
 	"yoloprune/datasets/draw"
 	"yoloprune/datasets/imagefile"
 	"yoloprune/finetune/validate"
+	"yoloprune/pruning/report"
 	"yoloprune/yolo/cost"
 	"yoloprune/yolo/engine"
 	"yoloprune/yolo/engine/onednn"
@@ -26,35 +27,10 @@ import (
 
 // Metrics is a measurement as metrics.json and `val --json` hold it.
 type Metrics struct {
-	Stage  string `json:"stage,omitempty"`
-	Params int64  `json:"params"`
-	MACs   int64  `json:"macs"`
-	FLOPs  int64  `json:"flops"`
-	Bytes  int64  `json:"bytes"`
-
-	AP    float64 `json:"AP"`
-	AP50  float64 `json:"AP50"`
-	AP75  float64 `json:"AP75"`
-	APs   float64 `json:"APs"`
-	APm   float64 `json:"APm"`
-	APl   float64 `json:"APl"`
-	AR1   float64 `json:"AR1"`
-	AR10  float64 `json:"AR10"`
-	AR100 float64 `json:"AR100"`
-	ARs   float64 `json:"ARs"`
-	ARm   float64 `json:"ARm"`
-	ARl   float64 `json:"ARl"`
-
-	Classes   map[string]float64 `json:"classes"`
-	Classes50 map[string]float64 `json:"classes50"`
-	Protocol  Protocol           `json:"protocol"`
-
-	LatencyMS   float64 `json:"latency_ms,omitempty"`
-	LatencyRuns int     `json:"latency_runs,omitempty"`
-	Threads     int     `json:"threads,omitempty"`
-	Input       [2]int  `json:"input"`
-	Images      int     `json:"images"`
-	Skipped     int     `json:"skipped_images,omitempty"`
+	Stage string `json:"stage,omitempty"`
+	report.Metrics
+	Protocol Protocol `json:"protocol"`
+	Skipped  int      `json:"skipped_images,omitempty"`
 }
 
 // Protocol names what a figure depends on beside the network.
@@ -74,8 +50,9 @@ const COCOEvaluator = "COCO bbox, 101 points, IoU .50:.95, 100 detections a clas
 func NewMetrics(g *graph.Graph, m *validate.Result, o validate.Options, images int) *Metrics {
 	out := &Metrics{
 		Protocol: Protocol{COCOEvaluator, o.Conf, o.NMS, o.NMSKind, o.MaxDet, "stretch"},
-		Images:   images - m.Skipped, Skipped: m.Skipped,
+		Skipped:  m.Skipped,
 	}
+	out.Images = images - m.Skipped
 	out.setCost(g)
 	out.SetResult(m.Result)
 	return out

@@ -50,9 +50,6 @@ func suffix(i int) string {
 // after the last stage of that section. Other training before that must be
 // done; cuts and measurements that are not are made on the way.
 func (r *Run) wanted() ([]stage, error) {
-	if r.exp.Finetune != nil && len(r.exp.Prune) == 0 {
-		return nil, r.exp.Errorf("finetune", "repairs a network that was cut, but nothing is cut; add a prune section or leave this one out")
-	}
 	list := r.all()
 	if r.o.Only == "" {
 		return list, nil

@@ -56,14 +56,6 @@ func roundTo3(x float64) float64 {
 	return r
 }
 
-// Change writes a relative change: from 200 to 78 is "-61.0 %".
-func Change(from, to float64) string {
-	if from == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%+.1f %%", 100*(to-from)/from)
-}
-
 // Duration writes a time in whole seconds, and from an hour on in minutes:
 // "45s", "12m03s", "3h20m".
 func Duration(d time.Duration) string {
