@@ -50,6 +50,9 @@ func (e *Experiment) checkModel(report reporter) {
 			}
 		}
 	}
+	if m.Weights != "" && m.Backbone != "" {
+		report("model.backbone", "gives the first layers' weights, and weights gives all; leave one out")
+	}
 }
 
 func (e *Experiment) checkData(report reporter) {

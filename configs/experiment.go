@@ -33,12 +33,13 @@ type Experiment struct {
 
 // Model says which detector: one built from arch, or one read from cfg.
 type Model struct {
-	Arch    string  `yaml:"arch,omitempty"`
-	Cfg     string  `yaml:"cfg,omitempty"`
-	Width   float64 `yaml:"width,omitempty" in:"(0,8]"` // channel multiplier of arch; 1 is the published network
-	Input   Size    `yaml:"input,omitempty"`            // zero with cfg: the size that the cfg gives
-	Weights string  `yaml:"weights"`                    // empty: start from new weights
-	Anchors Anchors `yaml:"anchors,omitempty"`          // of arch
+	Arch     string  `yaml:"arch,omitempty"`
+	Cfg      string  `yaml:"cfg,omitempty"`
+	Width    float64 `yaml:"width,omitempty" in:"(0,8]"` // channel multiplier of arch; 1 is the published network
+	Input    Size    `yaml:"input,omitempty"`            // zero with cfg: the size that the cfg gives
+	Weights  string  `yaml:"weights"`                    // empty: start from new weights
+	Backbone string  `yaml:"backbone,omitempty"`         // a partial weights file for the first layers; the others start from new weights
+	Anchors  Anchors `yaml:"anchors,omitempty"`          // of arch
 }
 
 // Data is the image set. Classes are the categories of the annotation files.

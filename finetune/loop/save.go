@@ -80,6 +80,7 @@ func (t *trainer) restore(path string, c *checkpoint.Checkpoint) (int, error) {
 		copy(s.Data, kept.Float32)
 	}
 	t.iteration, t.best = h.Iteration, h.Best
+	t.net.SetIteration(uint64(h.Iteration))
 	if err := t.setSteps(h); err != nil {
 		return 0, err
 	}

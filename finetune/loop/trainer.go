@@ -79,7 +79,7 @@ func (t *trainer) openNet() (err error) {
 	if err != nil {
 		return err
 	}
-	t.net, err = engine.NewTraining(t.g, t.compute, engine.Options{Batch: t.o.Batch, Threads: t.o.Threads, BNMomentum: t.o.BNMomentum})
+	t.net, err = engine.NewTraining(t.g, t.compute, engine.Options{Batch: t.o.Batch, Threads: t.o.Threads, BNMomentum: t.o.BNMomentum, Seed: t.o.Seed})
 	return err
 }
 

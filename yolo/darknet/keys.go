@@ -8,7 +8,8 @@ import (
 
 // aliases are the short section names that Darknet also takes.
 var aliases = map[string]string{
-	"[conv]": "convolutional", "[max]": "maxpool", "[network]": "net",
+	"[conv]": "convolutional", "[max]": "maxpool", "[network]": "net", "[avg]": "avgpool",
+	"[local_avg]": "local_avgpool", "[empty]": "silence",
 }
 
 // ignorable are the keys that a section may hold without changing inference:
@@ -25,9 +26,10 @@ var ignorable = map[string]map[string]bool{
 		badlabels_reject_threshold num_sigmas_reject_badlabels show_receptive_field`),
 	"convolutional": set(`assisted_excitation grad_centr reverse dot angle stream wait_stream`),
 	"maxpool":       set(`out_channels`),
-	"upsample":      set(``),
-	"shortcut":      set(`weights_normalization`),
+	"local_avgpool": set(`out_channels`),
 	"route":         set(`stream wait_stream`),
+	"dropout":       set(`dropblock dropblock_size_rel dropblock_size_abs`),
+	"contrastive":   set(`temperature cls_normalizer max_delta truth_thresh`),
 	"yolo": set(`max jitter resize delta_normalizer random focal_loss objectness_smooth counters_per_class
 		iou_thresh_kind track_history_size track_ciou_norm sim_thresh dets_for_track dets_for_show show_details`),
 }
@@ -53,19 +55,28 @@ var neutral = map[string]map[string]float64{
 	"net": {"time_steps": 1},
 	"convolutional": {
 		"dilation": 1, "cbn": 0, "antialiasing": 0, "binary": 0, "xnor": 0, "bin_output": 0, "flipped": 0,
-		"sway": 0, "rotate": 0, "stretch": 0, "stretch_sway": 0, "coordconv": 0, "dontload": 0, "dontloadscales": 0,
+		"sway": 0, "rotate": 0, "stretch": 0, "stretch_sway": 0, "coordconv": 0, "dontloadscales": 0,
 	},
-	"maxpool":  {"maxpool_depth": 0, "antialiasing": 0, "maxpool_zero_nonmax": 0, "dontload": 0},
-	"upsample": {"scale": 1, "dontload": 0},
-	"shortcut": {"dontload": 0},
-	"route":    {"dontload": 0},
-	"yolo":     {"dontload": 0},
+	"maxpool":       {"maxpool_depth": 0, "antialiasing": 0, "maxpool_zero_nonmax": 0},
+	"local_avgpool": {"maxpool_depth": 0, "antialiasing": 0},
+	"upsample":      {"scale": 1},
+}
+
+// neutralInAll are those of all layer sections.
+var neutralInAll = map[string]float64{"dontload": 0}
+
+func neutralValue(kind, key string) (float64, bool) {
+	if v, ok := neutral[kind][key]; ok {
+		return v, true
+	}
+	v, ok := neutralInAll[key]
+	return v, ok && kind != "net"
 }
 
 // absent are the options that have no neutral value at all.
 var absent = map[string]map[string]string{
 	"convolutional": {"share_index": "weights shared between layers"},
-	"yolo":          {"map": "a class map", "embedding_layer": "object embeddings"},
+	"yolo":          {"map": "a class map"},
 }
 
 // otherActivations are the ones that Darknet knows and the engine does not run.

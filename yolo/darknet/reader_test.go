@@ -151,7 +151,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"time steps", netOnly + "time_steps=3\n", unsupported, "x.cfg:5: time_steps=3 is not supported"},
 		{"open section", netOnly + "[convolutional\n", format, `x.cfg:5: section "[convolutional" does not end with ']'`},
 		{"comment at section", netOnly + "[convolutional] # first\n", format, `x.cfg:5: section "[convolutional]#first"`},
-		{"section kept", netOnly + "[avgpool]\n", unsupported, "x.cfg:5: section [avgpool] is not supported: supported are [convolutional maxpool route shortcut upsample yolo]"},
+		{"section kept", netOnly + "[crnn]\n", unsupported, "x.cfg:5: section [crnn] is not supported: supported are [avgpool contrastive convolutional dropout local_avgpool maxpool reorg reorg3d route sam scale_channels shortcut silence upsample yolo]"},
 		{"gaussian", netOnly + "[Gaussian_yolo]\n", unsupported, "section [Gaussian_yolo] is not supported"},
 		{"case of section", netOnly + "[Convolutional]\n", unsupported, "section [Convolutional] is not supported"},
 
@@ -189,8 +189,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"no from", oneConv + "[shortcut]\nactivation=linear\n", format, "x.cfg:8: [shortcut] has no from"},
 		{"from itself", twoConv + "[shortcut]\nfrom=2\n", format, "x.cfg:12: from: 2 is layer 2, but this is layer 2 and only earlier ones can be read"},
 		{"from before the first", twoConv + "[shortcut]\nfrom=-3\n", format, "x.cfg:12: from: -3 is layer -1"},
-		{"weighted", twoConv + "[shortcut]\nfrom=-2\nweights_type=per_feature\n", unsupported, "x.cfg:13: weights_type=per_feature is not supported"},
-		{"unequal channels", twoConv + "[shortcut]\nfrom=-2\n", unsupported, "x.cfg:11: layer 2 (shortcut): adds shapes 6x32x32 and 4x32x32"},
+		{"weights without normalization", twoConv + "[shortcut]\nfrom=-2\nweights_type=per_feature\n", format, "x.cfg:11: weights_type=per_feature has no weights_normalization"},
 		{"unequal pixels", twoConv + "stride=2\n[shortcut]\nfrom=-2\n", format, "x.cfg:12: layer 2 (shortcut): adds shapes 6x16x16 and 4x32x32"},
 		{"no layers", oneConv + "[route]\ngroups=2\n", format, "x.cfg:8: [route] has no layers"},
 		{"route gap", oneConv + "[route]\nlayers=-1,\n", format, `x.cfg:9: layers: number 2 of the list: "" is not a number`},
@@ -209,7 +208,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"iou_loss", oneYolo + "anchors=1,2\niou_loss=siou\n", format, `x.cfg:11: iou_loss: "siou" is unknown: use one of mse, iou, giou, diou, ciou`},
 		{"nms_kind", oneYolo + "anchors=1,2\nnms_kind=soft\n", format, `x.cfg:11: nms_kind: "soft" is unknown`},
 		{"class map", oneYolo + "anchors=1,2\nmap=9k.map\n", unsupported, "x.cfg:11: map=9k.map is not supported"},
-		{"embedding", oneYolo + "anchors=1,2\nembedding_layer=-4\n", unsupported, "x.cfg:11: embedding_layer=-4 is not supported"},
+		{"embedding", oneYolo + "anchors=1,2\nembedding_layer=-4\n", format, "x.cfg:11: embedding_layer: -4 is layer -3, but this is layer 1 and only earlier ones can be read"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g, _, err := Decode("x.cfg", strings.NewReader(c.cfg))

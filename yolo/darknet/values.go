@@ -217,6 +217,6 @@ func (s *section) rest(kind string) []graph.Option {
 }
 
 func (s *section) isKnown(kind, key string) bool {
-	_, isNeutral := neutral[kind][key]
+	_, isNeutral := neutralValue(kind, key)
 	return isNeutral || isIgnorable(kind, key)
 }

@@ -67,6 +67,12 @@ func (e *encoder) node(n *graph.Node) {
 			return
 		}
 		e.readsPrevious(n)
+	case *graph.ScaleChannels, *graph.SAM:
+		if len(reads) != 2 {
+			e.fail(n.String(), "reads %d layers: it multiplies two", len(reads))
+			return
+		}
+		e.readsPrevious(n)
 	default:
 		if len(reads) != 1 {
 			e.fail(n.String(), "reads %d layers: it can read only the one before it", len(reads))
@@ -74,7 +80,11 @@ func (e *encoder) node(n *graph.Node) {
 		}
 		e.readsPrevious(n)
 	}
-	e.section(n.Op.Kind(), n.String(), e.pairs(n), n.Options)
+	pairs := e.pairs(n)
+	for _, m := range n.Mentions {
+		pairs = append(pairs, whole(m.Key, int(m.Layer-n.ID)))
+	}
+	e.section(n.Op.Kind(), n.String(), pairs, n.Options)
 }
 
 // readsPrevious checks that a node's first input is the layer before it, which
@@ -91,11 +101,27 @@ func (e *encoder) pairs(n *graph.Node) []pair {
 	case *graph.Conv:
 		return e.conv(where, o)
 	case *graph.MaxPool:
-		return maxPoolPairs(o)
+		return poolPairs(o.Size, o.Stride, o.Padding)
+	case *graph.LocalAvgPool:
+		return poolPairs(o.Size, o.Stride, o.Padding)
 	case *graph.Upsample:
 		return []pair{whole("stride", o.Stride)}
+	case *graph.Reorg:
+		return []pair{whole("stride", o.Stride)}
+	case *graph.Reorg3D:
+		return flagged([]pair{whole("stride", o.Stride)}, "reverse", o.Reverse)
+	case *graph.AvgPool, *graph.Silence:
+		return nil
+	case *graph.Dropout:
+		return []pair{{"probability", e.float(where, "probability", o.Probability)}}
+	case *graph.ScaleChannels:
+		return flagged(e.product(n, o.Activation), "scale_wh", o.ScaleWH)
+	case *graph.SAM:
+		return e.product(n, o.Activation)
+	case *graph.Contrastive:
+		return []pair{whole("classes", o.Classes)}
 	case *graph.Shortcut:
-		return []pair{e.references(n, "from", n.Inputs[1:]), e.activation(where, o.Activation)}
+		return e.shortcut(n, o)
 	case *graph.Route:
 		return append([]pair{e.references(n, "layers", n.Inputs)}, routeGroups(o)...)
 	case *graph.Yolo:
@@ -146,10 +172,29 @@ func (e *encoder) activation(where string, a graph.Activation) pair {
 	return pair{"activation", string(a)}
 }
 
-func maxPoolPairs(o *graph.MaxPool) []pair {
-	pairs := []pair{whole("size", o.Size), whole("stride", o.Stride)}
-	if o.Padding != o.Size-1 {
-		pairs = append(pairs, whole("padding", o.Padding))
+func poolPairs(size, stride, padding int) []pair {
+	pairs := []pair{whole("size", size), whole("stride", stride)}
+	if padding != size-1 {
+		pairs = append(pairs, whole("padding", padding))
+	}
+	return pairs
+}
+
+func flagged(pairs []pair, key string, on bool) []pair {
+	if on {
+		pairs = append(pairs, whole(key, 1))
+	}
+	return pairs
+}
+
+func (e *encoder) product(n *graph.Node, a graph.Activation) []pair {
+	return []pair{e.references(n, "from", n.Inputs[1:]), e.activation(n.String(), a)}
+}
+
+func (e *encoder) shortcut(n *graph.Node, o *graph.Shortcut) []pair {
+	pairs := e.product(n, o.Activation)
+	if o.Scaling != graph.NoScaling {
+		pairs = append(pairs, pair{"weights_type", string(o.Scaling)}, pair{"weights_normalization", string(o.Normalization)})
 	}
 	return pairs
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -34,20 +35,25 @@ type builder struct {
 	batch int
 	order onednn.Order
 
-	image   *tensor.Dense
-	input   value
-	values  []value
+	image  *tensor.Dense
+	input  value
+	values []value
+
+	blockedInput value // what layers other than convolutions read of the image
+
 	heads   []value // converted to N x H x W x C
 	outputs []Output
 
-	params  []Param
-	nodes   G.Nodes // of params
-	norms   []*norm
-	convs   []*onednn.Conv
-	infos   []string
-	scratch *[]float32 // shared by the backward operations: one runs at a time
-	live    []bool     // which nodes lead to a head
-	failure error      // of an operation, in the run under way
+	params    []Param
+	nodes     G.Nodes // of params
+	norms     []*norm
+	convs     []*onednn.Conv
+	infos     []string
+	seed      uint64     // of dropout masks
+	iteration uint64     // of the next step
+	scratch   *[]float32 // shared by the backward operations: one runs at a time
+	live      []bool     // which nodes lead to a head
+	failure   error      // of an operation, in the run under way
 }
 
 // norm is a batch norm of the training graph with the statistics of the last batch.
@@ -64,13 +70,16 @@ func build(g *graph.Graph, m mode, o Options) (*builder, error) {
 	if err := g.CheckWeights(); err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
-	b := &builder{g: g, x: G.NewGraph(), mode: m, batch: o.Batch, order: o.memoryOrder(), scratch: new([]float32)}
+	b := &builder{g: g, x: G.NewGraph(), mode: m, batch: o.Batch, order: o.memoryOrder(), seed: o.Seed, scratch: new([]float32)}
 	b.values = make([]value, len(g.Nodes))
 	b.live = leadToHead(g)
 	if err := b.checkSizes(); err != nil {
 		return nil, err
 	}
 	if err := b.addInput(); err != nil {
+		return nil, err
+	}
+	if err := b.readImage(); err != nil {
 		return nil, err
 	}
 	for _, n := range g.Nodes {
@@ -117,6 +126,16 @@ func located(n *graph.Node, err error) error {
 		return err
 	}
 	return fmt.Errorf("engine: %v: %w", n, err)
+}
+
+// checkTrained refuses what has a loss of its own, which would be left out.
+func checkTrained(g *graph.Graph) error {
+	for _, n := range g.Nodes {
+		if _, ok := n.Op.(*graph.Contrastive); ok {
+			return &UnsupportedError{n, "its loss cannot be trained yet: take the section out of the cfg to train without it"}
+		}
+	}
+	return nil
 }
 
 // checkSizes bounds the values of every activation, before memory is taken: an
@@ -168,30 +187,61 @@ func (b *builder) addInput() error {
 	return err
 }
 
+// in returns what a node reads.
 func (b *builder) in(n *graph.Node, i int) value {
-	if n.Inputs[i] == graph.Input {
+	switch {
+	case n.Inputs[i] != graph.Input:
+		return b.values[n.Inputs[i]]
+	case n.Conv() != nil:
 		return b.input
 	}
-	return b.values[n.Inputs[i]]
+	return b.blockedInput
+}
+
+// readImage brings the image into the order of the activations for the layers
+// other than convolutions that read it, if there are any.
+func (b *builder) readImage() (err error) {
+	b.blockedInput = b.input
+	if b.order == onednn.NHWC {
+		return nil
+	}
+	for _, n := range b.g.Nodes {
+		if n.Conv() == nil && b.live[n.ID] && slices.Contains(n.Inputs, graph.Input) {
+			b.blockedInput, err = b.convert(b.input, b.desc(b.g.InputShape()))
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *builder) add(n *graph.Node) (value, error) {
-	for i := range n.Inputs {
-		if n.Inputs[i] == graph.Input && n.Conv() == nil && b.order != onednn.NHWC {
-			return value{}, &UnsupportedError{n, "only a convolution can read the image"}
-		}
-	}
 	switch o := n.Op.(type) {
 	case *graph.Conv:
 		return b.conv(n, o)
 	case *graph.MaxPool:
 		return b.maxpool(n, o)
+	case *graph.AvgPool:
+		return b.avgpool(n)
+	case *graph.LocalAvgPool:
+		return b.localAvgPool(n, o)
 	case *graph.Upsample:
 		return b.upsample(n, o)
 	case *graph.Shortcut:
 		return b.shortcut(n, o)
 	case *graph.Route:
 		return b.route(n, o)
+	case *graph.ScaleChannels:
+		return b.product(n, o.Activation)
+	case *graph.SAM:
+		return b.product(n, o.Activation)
+	case *graph.Dropout:
+		return b.dropout(n, o)
+	case *graph.Reorg3D:
+		return b.reorg3D(n, o)
+	case *graph.Reorg:
+		return b.permute(n, scrambled(b.in(n, 0).desc.Shape, o.Stride))
+	case *graph.Silence, *graph.Contrastive:
+		return b.in(n, 0), nil
 	case *graph.Yolo:
 		return b.head(n)
 	}

@@ -27,6 +27,7 @@ type Options struct {
 	Batch      int
 	Threads    int     // OpenMP threads; 0 keeps the present number
 	BNMomentum float64 // weight of the new batch in the running statistics; 0 means DefaultBNMomentum
+	Seed       uint64  // of dropout masks in training
 	order      onednn.Order
 	orderSet   bool
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -106,22 +105,145 @@ func TestCorners(t *testing.T) {
 	}
 }
 
-// Layers other than convolutions read the image in its own order only.
+// Any layer can read the image, in every order.
 func TestImageReaders(t *testing.T) {
 	for name, add := range map[string]func(n network) graph.NodeID{
 		"route":    func(n network) graph.NodeID { return n.route(1, 0, graph.Input) },
 		"maxpool":  func(n network) graph.NodeID { return n.pool(graph.Input, 2, 2) },
 		"upsample": func(n network) graph.NodeID { return n.Add(&graph.Upsample{Stride: 2}, graph.Input).ID },
+		"reorg3d":  func(n network) graph.NodeID { return n.Add(&graph.Reorg3D{Stride: 2}, graph.Input).ID },
+		"sam":      func(n network) graph.NodeID { return n.sam(graph.Linear, graph.Input, graph.Input) },
 	} {
-		n := newNetwork(3, 6, 5)
+		n := newNetwork(3, 6, 4)
 		n.head(n.conv(add(n), 5, 3, 1, 1, true, graph.Mish))
 		g := randomWeights(n.Graph, 4)
-		sameTrainingIn(t, name, g, 2, onednn.NHWC, 1e-3)
-		_, err := NewTraining(g, weighted, Options{Batch: 2}.WithOrder(onednn.Blocked8))
-		var u *UnsupportedError
-		if want := "engine: layer 0 (" + name + "): only a convolution can read the image"; !errors.As(err, &u) || err.Error() != want {
-			t.Errorf("error %v, want %q", err, want)
+		sameInference(t, name, g, 2)
+		sameTraining(t, name, g, 2, 1e-3)
+	}
+}
+
+// Dropout, reorganisation, products and mean pooling, with channels that do not
+// fill a block.
+func TestOtherLayers(t *testing.T) {
+	for name, add := range map[string]func(n network, a graph.NodeID) graph.NodeID{
+		"avgpool": func(n network, a graph.NodeID) graph.NodeID { return n.Add(&graph.AvgPool{}, a).ID },
+		"local_avgpool": func(n network, a graph.NodeID) graph.NodeID {
+			return n.Add(&graph.LocalAvgPool{Size: 3, Stride: 2, Padding: 2}, a).ID
+		},
+		"padded average": func(n network, a graph.NodeID) graph.NodeID {
+			return n.Add(&graph.LocalAvgPool{Size: 4, Stride: 3, Padding: 6}, a).ID
+		},
+		"reorg3d": func(n network, a graph.NodeID) graph.NodeID { return n.Add(&graph.Reorg3D{Stride: 2}, a).ID },
+		"reorg3d reverse": func(n network, a graph.NodeID) graph.NodeID {
+			return n.Add(&graph.Reorg3D{Stride: 2, Reverse: true}, a).ID
+		},
+		"reorg3d and back": func(n network, a graph.NodeID) graph.NodeID {
+			return n.Add(&graph.Reorg3D{Stride: 2, Reverse: true}, n.Add(&graph.Reorg3D{Stride: 2}, a).ID).ID
+		},
+		"reorg":           func(n network, a graph.NodeID) graph.NodeID { return n.Add(&graph.Reorg{Stride: 2}, a).ID },
+		"dropout":         func(n network, a graph.NodeID) graph.NodeID { return n.Add(&graph.Dropout{Probability: .3}, a).ID },
+		"dropout of none": func(n network, a graph.NodeID) graph.NodeID { return n.Add(&graph.Dropout{}, a).ID },
+		"silence":         func(n network, a graph.NodeID) graph.NodeID { return n.Add(&graph.Silence{}, a).ID },
+		"sam": func(n network, a graph.NodeID) graph.NodeID {
+			return n.sam(graph.Logistic, n.conv(a, 12, 1, 1, 1, true, graph.Logistic), a)
+		},
+		"sam of itself":  func(n network, a graph.NodeID) graph.NodeID { return n.sam(graph.Leaky, a, a) },
+		"scale_channels": func(n network, a graph.NodeID) graph.NodeID { return n.gate(graph.Relu, a) },
+		"scaled by itself": func(n network, a graph.NodeID) graph.NodeID {
+			m := n.Add(&graph.AvgPool{}, a).ID
+			return n.Add(&graph.ScaleChannels{Activation: graph.Logistic}, m, m).ID
+		},
+		"scaled by a pixel": func(n network, a graph.NodeID) graph.NodeID {
+			return n.Add(&graph.ScaleChannels{Activation: graph.Logistic, ScaleWH: true}, n.conv(a, 1, 3, 1, 1, true, graph.Logistic), a).ID
+		},
+		"fewer channels": func(n network, a graph.NodeID) graph.NodeID {
+			return n.shortcut(graph.Swish, a, n.conv(a, 5, 3, 1, 1, true, graph.Mish))
+		},
+		"more channels": func(n network, a graph.NodeID) graph.NodeID {
+			return n.shortcut(graph.Logistic, n.conv(a, 5, 3, 1, 1, true, graph.Mish), a, a)
+		},
+		"both": func(n network, a graph.NodeID) graph.NodeID {
+			return n.shortcut(graph.Linear, a, n.conv(a, 19, 1, 1, 1, true, graph.Mish), n.conv(a, 1, 1, 1, 1, true, graph.Mish))
+		},
+	} {
+		n := newNetwork(3, 8, 6)
+		a := n.conv(graph.Input, 12, 3, 1, 1, true, graph.Mish)
+		b := add(n, a)
+		n.head(n.conv(b, 7, 3, 1, 1, false, graph.Mish))
+		n.head(b)
+		n.head(a)
+		g := randomWeights(n.Graph, 7)
+		sameInference(t, name, g, 3)
+		sameTraining(t, name, g, 3, 1e-3)
+	}
+}
+
+// Shortcuts with weights run, and say that they cannot be trained.
+func TestWeightedShortcuts(t *testing.T) {
+	for _, scaling := range []graph.Scaling{graph.PerFeature, graph.PerChannel} {
+		for _, norm := range []graph.Normalization{graph.NormRelu, graph.NormSoftmax} {
+			n := newNetwork(3, 6, 5)
+			a := n.conv(graph.Input, 11, 3, 1, 1, true, graph.Mish)
+			b, c := n.conv(a, 13, 3, 1, 1, true, graph.Mish), n.conv(a, 4, 3, 1, 1, true, graph.Mish)
+			s := n.Add(&graph.Shortcut{Activation: graph.Leaky, Scaling: scaling, Normalization: norm}, a, b, c)
+			n.head(s.ID)
+			g := randomWeights(n.Graph, 8)
+			s.Weights = &graph.Weights{Scale: make([]float32, g.Arrays(s)[0].Len)}
+			for i := range s.Weights.Scale {
+				s.Weights.Scale[i] = float32(i%5)/2 - .5
+			}
+			sameInference(t, string(scaling)+" "+string(norm), g, 2)
+			_, err := NewTraining(g, weighted, Options{Batch: 2})
+			if want := "engine: layer 3 (shortcut): a shortcut with weights cannot be trained yet"; err == nil || err.Error() != want {
+				t.Errorf("error %v, want %q", err, want)
+			}
 		}
+	}
+}
+
+// A contrastive loss is not there, so a network that has one is not trained.
+func TestContrastiveIsNotTrained(t *testing.T) {
+	n := newNetwork(3, 6, 5)
+	a := n.conv(graph.Input, 11, 3, 1, 1, true, graph.Mish)
+	n.head(a)
+	n.Add(&graph.Contrastive{Classes: 2}, a)
+	g := randomWeights(n.Graph, 8)
+	sameInference(t, "contrastive", g, 2)
+	_, err := NewTraining(g, weighted, Options{Batch: 2})
+	if want := "engine: layer 3 (contrastive): its loss cannot be trained yet"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
+	}
+}
+
+// TestDropoutIterations: each step drops other values, and the same iteration
+// the same ones.
+func TestDropoutIterations(t *testing.T) {
+	n := newNetwork(3, 8, 8)
+	a := n.conv(graph.Input, 6, 3, 1, 1, false, graph.Linear)
+	n.yolo(n.Add(&graph.Dropout{Probability: .5}, a).ID)
+	g := randomWeights(n.Graph, 8)
+	var seen [][]float32
+	net, err := NewTraining(g, func(heads []Output, grads [][]float32) (float64, error) {
+		seen = append(seen, slices.Clone(heads[0].Data))
+		return weighted(heads, grads)
+	}, Options{Batch: 1, Seed: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer net.Close()
+	for range 2 {
+		net.SetIteration(7)
+		for range 2 {
+			if _, err := net.Step(pictures(g, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if slices.Equal(seen[0], seen[1]) {
+		t.Error("two iterations drop the same values")
+	}
+	if !slices.Equal(seen[0], seen[2]) || !slices.Equal(seen[1], seen[3]) {
+		t.Error("an iteration drops other values the second time")
 	}
 }
 

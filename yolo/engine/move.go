@@ -55,50 +55,67 @@ func (b *builder) upsample(n *graph.Node, o *graph.Upsample) (value, error) {
 		func(dy, dx []float32) error { onednn.UpsampleBackward(x.desc, o.Stride, dy, dx); return nil })
 }
 
-// shortcut adds its inputs, then activates. The gradient of every input is
-// dy*act'(sum); each gets a node of its own.
-func (b *builder) shortcut(n *graph.Node, o *graph.Shortcut) (value, error) {
-	dst := b.desc(n.Out)
-	y, sum := make([]float32, dst.Len()), make([]float32, dst.Len())
-	x := &op{name: n.String(), out: newVector(y)}
-	x.forward = func(in []G.Value) error {
-		acc := floats(in[0])
-		for i := 1; i < len(in); i++ {
-			act := graph.Linear
-			if i == len(in)-1 {
-				act = o.Activation
-			}
-			onednn.Add(dst, act, acc, floats(in[i]), y, sum)
-			acc = sum
-		}
-		return nil
+func (b *builder) avgpool(n *graph.Node) (value, error) {
+	x := b.in(n, 0)
+	return b.unary(n.String(), x, b.desc(n.Out),
+		func(x0, y []float32) error { onednn.AvgPoolForward(x.desc, x0, y); return nil },
+		func(dy, dx []float32) error { onednn.AvgPoolBackward(x.desc, dy, dx); return nil })
+}
+
+func (b *builder) localAvgPool(n *graph.Node, o *graph.LocalAvgPool) (value, error) {
+	x := b.in(n, 0)
+	p := onednn.LocalAvgPool{Src: x.desc, Dst: b.desc(n.Out), Op: o}
+	return b.unary(n.String(), x, p.Dst,
+		func(x0, y []float32) error { p.Forward(x0, y); return nil },
+		func(dy, dx []float32) error { p.Backward(dy, dx); return nil })
+}
+
+// permute moves values within each image; source gives the place of origin of
+// every place of the output, both counted as C x H x W.
+func (b *builder) permute(n *graph.Node, source func(to int) int) (value, error) {
+	x := b.in(n, 0)
+	p := onednn.NewPermutation(x.desc, b.desc(n.Out), source)
+	return b.unary(n.String(), x, b.desc(n.Out),
+		func(x0, y []float32) error { p.Forward(x0, y); return nil },
+		func(dy, dx []float32) error { p.Backward(dy, dx); return nil })
+}
+
+// spaceToDepth returns where value i of a [reorg3d]'s output comes from, for an
+// input of shape in; see graph.Reorg3D.
+func spaceToDepth(in graph.Shape, stride int) func(i int) int {
+	h, w := in.H/stride, in.W/stride
+	return func(i int) int {
+		channel, y, x := i/(h*w), i/w%h, i%w
+		off, c := channel/in.C, channel%in.C
+		return (c*in.H+y*stride+off/stride)*in.W + x*stride + off%stride
 	}
-	var in G.Nodes
-	for i := range n.Inputs {
-		in = append(in, b.in(n, i).node)
-		x.diff = append(x.diff, true)
+}
+
+// depthToSpace is its inverse, for an output of shape out.
+func depthToSpace(out graph.Shape, stride int) func(i int) int {
+	h, w := out.H/stride, out.W/stride
+	return func(i int) int {
+		c, y, x := i/(out.H*out.W), i/out.W%out.H, i%out.W
+		off := y%stride*stride + x%stride
+		return ((off*out.C+c)*h+y/stride)*w + x/stride
 	}
-	if b.mode == training {
-		x.gradient = func(in G.Nodes, yn, dy *G.Node) (G.Nodes, error) {
-			var out G.Nodes
-			for range in {
-				dz := make([]float32, dst.Len())
-				back := &op{name: n.String() + " gradient", out: newVector(dz)}
-				back.forward = func(in []G.Value) error {
-					onednn.ActBackward(dst, o.Activation, sum, floats(in[0]), dz)
-					return nil
-				}
-				d, err := b.apply(back, dy, yn)
-				if err != nil {
-					return nil, err
-				}
-				out = append(out, d)
-			}
-			return out, nil
-		}
+}
+
+// scrambled is the same for [reorg]; see graph.Reorg.
+func scrambled(in graph.Shape, stride int) func(i int) int {
+	few := in.C / (stride * stride)
+	return func(out int) int {
+		k, j, i := out/(in.H*in.W), out/in.W%in.H, out%in.W
+		c2, off := k%few, k/few
+		return (c2*in.H*stride+j*stride+off/stride)*in.W*stride + i*stride + off%stride
 	}
-	node, err := b.apply(x, in...)
-	return value{node, dst}, err
+}
+
+func (b *builder) reorg3D(n *graph.Node, o *graph.Reorg3D) (value, error) {
+	if o.Reverse {
+		return b.permute(n, depthToSpace(n.Out, o.Stride))
+	}
+	return b.permute(n, spaceToDepth(b.in(n, 0).desc.Shape, o.Stride))
 }
 
 // slice is one input's part of a route: channels [from, from+count) of the

@@ -96,6 +96,9 @@ type Training struct {
 // NewTraining builds the training step of g, whose weights it trains in place.
 func NewTraining(g *graph.Graph, loss LossFunc, o Options) (t *Training, err error) {
 	defer guard(&err)
+	if err := checkTrained(g); err != nil {
+		return nil, err
+	}
 	onednn.SetThreads(o.Threads)
 	b, err := build(g, training, o)
 	if err != nil {
@@ -175,8 +178,13 @@ func (t *Training) Step(images []float32) (loss float64, err error) {
 	for _, n := range t.norms {
 		n.update(t.momentum)
 	}
+	t.iteration++
 	return t.value, nil
 }
+
+// SetIteration says which iteration the next Step is; dropout draws other masks
+// for each. Steps count on from there, and from 0 at first.
+func (t *Training) SetIteration(n uint64) { t.iteration = n }
 
 // Params lists the trained vectors in network order.
 func (t *Training) Params() []Param { return t.params }

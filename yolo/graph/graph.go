@@ -27,6 +27,11 @@ const Input NodeID = -1
 type Graph struct {
 	Net   Net
 	Nodes []*Node
+
+	// Source is the text that the graph was read from, for a writer that edits
+	// it instead of writing anew; Node.Line leads to a node's section in it. It
+	// is empty for a graph built in memory.
+	Source string
 }
 
 // Net describes the input and carries the options of Darknet's [net] section
@@ -60,7 +65,18 @@ type Node struct {
 	Out     Shape    // filled in by Graph.Infer
 	Weights *Weights // nil for an operation that owns none, or before loading
 	Options []Option // keys that change nothing at inference, in file order
-	Line    int      // line of the section in the cfg, 0 when built in memory
+
+	// Mentions are the layers that options name for training only, such as
+	// embedding_layer; inference does not read them.
+	Mentions []Mention
+
+	Line int // line of the section in the cfg, 0 when built in memory
+}
+
+// Mention is an option that names another layer.
+type Mention struct {
+	Key   string
+	Layer NodeID
 }
 
 // Shape is the size of one image's activation.
@@ -75,10 +91,13 @@ func (s Shape) String() string { return fmt.Sprintf("%dx%dx%d", s.C, s.H, s.W) }
 // Bias are set; with one, Bias is beta, and with gamma, mean and variance
 //
 //	y = gamma*(x-mean)/sqrt(var+BatchNormEps) + beta
+//
+// A Shortcut with Scaling has Scale only.
 type Weights struct {
 	Kernel           []float32 // K x C/groups x R x S
 	Bias             []float32 // K
 	Gamma, Mean, Var []float32 // K each, nil without batch norm
+	Scale            []float32 // a shortcut's, one run for each input
 }
 
 // BatchNormEps is Darknet's epsilon, inside the root (src/blas.c). YOLOv7's
@@ -97,6 +116,7 @@ func (w *Weights) Clone() *Weights {
 		Gamma:  slices.Clone(w.Gamma),
 		Mean:   slices.Clone(w.Mean),
 		Var:    slices.Clone(w.Var),
+		Scale:  slices.Clone(w.Scale),
 	}
 }
 
@@ -106,7 +126,7 @@ func (w *Weights) Len() int {
 	if w == nil {
 		return 0
 	}
-	return len(w.Kernel) + len(w.Bias) + len(w.Gamma) + len(w.Mean) + len(w.Var)
+	return len(w.Kernel) + len(w.Bias) + len(w.Gamma) + len(w.Mean) + len(w.Var) + len(w.Scale)
 }
 
 // Add appends a node that reads inputs and returns it. Its shape is not known
@@ -185,7 +205,7 @@ func (g *Graph) FeedsHead(id NodeID) bool {
 
 // Clone returns a deep copy, weights included.
 func (g *Graph) Clone() *Graph {
-	out := &Graph{Net: g.Net}
+	out := &Graph{Net: g.Net, Source: g.Source}
 	out.Net.Options = slices.Clone(g.Net.Options)
 	for _, n := range g.Nodes {
 		c := *n
@@ -193,6 +213,7 @@ func (g *Graph) Clone() *Graph {
 		c.Inputs = slices.Clone(n.Inputs)
 		c.Weights = n.Weights.Clone()
 		c.Options = slices.Clone(n.Options)
+		c.Mentions = slices.Clone(n.Mentions)
 		out.Nodes = append(out.Nodes, &c)
 	}
 	return out

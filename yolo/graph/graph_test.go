@@ -40,6 +40,76 @@ func TestInfer(t *testing.T) {
 	}
 }
 
+// TestOtherShapes has the operations that small does not.
+func TestOtherShapes(t *testing.T) {
+	for _, c := range []struct {
+		op   Op
+		in   []Shape
+		want Shape
+		bad  string
+	}{
+		{&AvgPool{}, []Shape{{5, 3, 4}}, Shape{5, 1, 1}, ""},
+		{&LocalAvgPool{4, 4, 3}, []Shape{{5, 8, 9}}, Shape{5, 2, 3}, ""},
+		{&LocalAvgPool{4, 4, 9}, []Shape{{5, 8, 8}}, Shape{}, "padding at most"},
+		{&ScaleChannels{Activation: Linear}, []Shape{{5, 1, 1}, {5, 3, 4}}, Shape{5, 3, 4}, ""},
+		{&ScaleChannels{Activation: Linear}, []Shape{{4, 1, 1}, {5, 3, 4}}, Shape{}, "it must be 5x1x1"},
+		{&ScaleChannels{Linear, true}, []Shape{{1, 3, 4}, {5, 3, 4}}, Shape{5, 3, 4}, ""},
+		{&ScaleChannels{Linear, true}, []Shape{{5, 1, 1}, {5, 3, 4}}, Shape{}, "it must be 1x3x4"},
+		{&ScaleChannels{Activation: Mish}, []Shape{{5, 1, 1}, {5, 3, 4}}, Shape{}, `"mish" is not computed after a product`},
+		{&SAM{Logistic}, []Shape{{5, 3, 4}, {5, 3, 4}}, Shape{5, 3, 4}, ""},
+		{&SAM{Linear}, []Shape{{5, 1, 1}, {5, 3, 4}}, Shape{}, "they must be equal"},
+		{&Dropout{0.2}, []Shape{{5, 3, 4}}, Shape{5, 3, 4}, ""},
+		{&Dropout{1}, []Shape{{5, 3, 4}}, Shape{}, "must be in [0, 1)"},
+		{&Reorg3D{Stride: 2}, []Shape{{5, 4, 6}}, Shape{20, 2, 3}, ""},
+		{&Reorg3D{Stride: 2}, []Shape{{5, 3, 6}}, Shape{}, "divide height and width of 3x6"},
+		{&Reorg3D{2, true}, []Shape{{20, 2, 3}}, Shape{5, 4, 6}, ""},
+		{&Reorg3D{2, true}, []Shape{{5, 2, 3}}, Shape{}, "divide the 5 channels"},
+		{&Reorg{2}, []Shape{{8, 4, 6}}, Shape{32, 2, 3}, ""},
+		{&Reorg{2}, []Shape{{5, 4, 6}}, Shape{}, "divide the 5 channels"},
+		{&Silence{}, []Shape{{5, 4, 6}}, Shape{5, 4, 6}, ""},
+		{&Contrastive{80}, []Shape{{5, 4, 6}}, Shape{5, 4, 6}, ""},
+		{&Contrastive{}, []Shape{{5, 4, 6}}, Shape{}, "classes 0"},
+		{&Shortcut{Activation: Linear}, []Shape{{5, 4, 6}, {3, 4, 6}}, Shape{5, 4, 6}, ""},
+		{&Shortcut{Activation: Linear}, []Shape{{3, 4, 6}, {5, 4, 6}, {1, 4, 6}}, Shape{3, 4, 6}, ""},
+	} {
+		got, err := c.op.infer(c.in)
+		if c.bad == "" && (err != nil || got != c.want) {
+			t.Errorf("%s %+v of %v: %v (%v), want %v", c.op.Kind(), c.op, c.in, got, err, c.want)
+		}
+		if c.bad != "" && (err == nil || !strings.Contains(err.Error(), c.bad)) {
+			t.Errorf("%s %+v of %v: error %v, want one with %q", c.op.Kind(), c.op, c.in, err, c.bad)
+		}
+	}
+}
+
+// TestShortcutWeights: one weight for each input, or for each of its channels.
+func TestShortcutWeights(t *testing.T) {
+	for _, c := range []struct {
+		scaling Scaling
+		want    int
+	}{{NoScaling, 0}, {PerFeature, 2}, {PerChannel, 8}} {
+		g := small()
+		o := g.Nodes[4].Op.(*Shortcut)
+		if o.Scaling = c.scaling; c.scaling != NoScaling {
+			o.Normalization = NormSoftmax
+		}
+		if err := g.Infer(); err != nil {
+			t.Fatal(err)
+		}
+		if got := o.ScaleLen(2, 4); got != c.want {
+			t.Errorf("%q: %d weights, want %d", c.scaling, got, c.want)
+		}
+		g.Nodes[4].Weights = &Weights{Scale: make([]float32, c.want)}
+		if err := g.checkWeights(g.Nodes[4]); err != nil {
+			t.Error(err)
+		}
+		g.Nodes[4].Weights.Scale = make([]float32, 3)
+		if err := g.checkWeights(g.Nodes[4]); err == nil || !strings.Contains(err.Error(), "3") {
+			t.Errorf("%q: error %v, want one about 3 weights", c.scaling, err)
+		}
+	}
+}
+
 // TestConvSizes: out = (in + 2*pad - size)/stride + 1, rounded down.
 func TestConvSizes(t *testing.T) {
 	for _, c := range []struct{ in, size, stride, pad, out int }{
@@ -72,7 +142,10 @@ func TestInferErrors(t *testing.T) {
 		{"slice number", func(g *Graph) { g.Nodes[1].Op.(*Route).GroupID = 2 }, "0 <= group_id < groups"},
 		{"pool padding", func(g *Graph) { g.Nodes[2].Op.(*MaxPool).Padding = 3 }, "padding at most"},
 		{"upsample", func(g *Graph) { g.Nodes[3].Op.(*Upsample).Stride = 0 }, "stride 0"},
-		{"shortcut", func(g *Graph) { g.Nodes[4].Inputs[1] = 0 }, "adds shapes 4x4x6 and 8x4x6"},
+		{"shortcut", func(g *Graph) { g.Nodes[4].Inputs[1] = 2 }, "adds shapes 4x4x6 and 4x2x3"},
+		{"shortcut weights", func(g *Graph) { g.Nodes[4].Op = &Shortcut{Activation: Linear, Scaling: PerFeature} }, `weights_normalization "": must be relu or softmax`},
+		{"shortcut scaling", func(g *Graph) { g.Nodes[4].Op = &Shortcut{Activation: Linear, Scaling: "x"} }, `weights_type "x"`},
+		{"mention", func(g *Graph) { g.Nodes[6].Mentions = []Mention{{"embedding_layer", 9}} }, "embedding_layer names layer 9"},
 		{"shortcut of one", func(g *Graph) { g.Nodes[4].Inputs = []NodeID{3} }, "adds at least two"},
 		{"head", func(g *Graph) { g.Nodes[6].Yolo().Classes = 2 }, "need 14 channels, the layer before has 12"},
 		{"mask", func(g *Graph) { g.Nodes[6].Yolo().Mask[1] = 2 }, "mask names anchor 2, but there are 2"},

@@ -53,6 +53,11 @@ func (g *Graph) inferNode(i int, n *Node) error {
 		}
 		in = append(in, g.ShapeOf(id))
 	}
+	for _, m := range n.Mentions {
+		if m.Layer < 0 || m.Layer >= NodeID(len(g.Nodes)) {
+			return fmt.Errorf("%s names layer %d, but there are %d", m.Key, m.Layer, len(g.Nodes))
+		}
+	}
 	out, err := n.Op.infer(in)
 	if err != nil {
 		return err
@@ -79,37 +84,72 @@ func checkSize(s Shape) error {
 	return nil
 }
 
-// CheckWeights says whether every convolution has weights of the right sizes.
+// CheckWeights says whether every convolution and every shortcut with weights
+// has those of the right sizes.
 func (g *Graph) CheckWeights() error {
-	for _, n := range g.Convs() {
-		if err := g.checkConv(n); err != nil {
+	for _, n := range g.Nodes {
+		if err := g.checkWeights(n); err != nil {
 			return &LayerError{n, err}
 		}
 	}
 	return nil
 }
 
-func (g *Graph) checkConv(n *Node) error {
-	c, w := n.Conv(), n.Weights
-	if w == nil {
+func (g *Graph) checkWeights(n *Node) error {
+	arrays := g.Arrays(n)
+	if len(arrays) > 0 && n.Weights == nil {
 		return fmt.Errorf("has no weights")
 	}
-	bn := 0
-	if c.BatchNorm {
-		bn = c.Filters
+	sum := 0
+	for _, a := range arrays {
+		if got := len(*a.In(n.Weights)); got != a.Len {
+			return fmt.Errorf("%s has %d values, want %d", a.Role, got, a.Len)
+		}
+		sum += a.Len
 	}
-	for _, v := range []struct {
-		name      string
-		got, want int
-	}{
-		{"kernel", len(w.Kernel), c.KernelLen(g.ShapeOf(n.Inputs[0]).C)},
-		{"bias", len(w.Bias), c.Filters},
-		{"gamma", len(w.Gamma), bn},
-		{"mean", len(w.Mean), bn},
-		{"variance", len(w.Var), bn},
-	} {
-		if v.got != v.want {
-			return fmt.Errorf("%s has %d values, want %d", v.name, v.got, v.want)
+	if n.Weights.Len() != sum {
+		return fmt.Errorf("has %d weights, want %d", n.Weights.Len(), sum)
+	}
+	return nil
+}
+
+// Array is one of the vectors of a node's weights.
+type Array struct {
+	Role string // bias, gamma, mean, variance, kernel or scale
+	Len  int
+}
+
+// In returns the place of the array in its node's weights.
+func (a Array) In(w *Weights) *[]float32 {
+	switch a.Role {
+	case "bias":
+		return &w.Bias
+	case "gamma":
+		return &w.Gamma
+	case "mean":
+		return &w.Mean
+	case "variance":
+		return &w.Var
+	case "scale":
+		return &w.Scale
+	}
+	return &w.Kernel
+}
+
+// Arrays lists what a node's weights consist of, in the order of Darknet's
+// weights files: for a convolution the biases, then with batch norm gamma, mean
+// and variance, then the kernel. The shapes must be known.
+func (g *Graph) Arrays(n *Node) []Array {
+	switch o := n.Op.(type) {
+	case *Conv:
+		kernel := Array{"kernel", o.KernelLen(g.ShapeOf(n.Inputs[0]).C)}
+		if !o.BatchNorm {
+			return []Array{{"bias", o.Filters}, kernel}
+		}
+		return []Array{{"bias", o.Filters}, {"gamma", o.Filters}, {"mean", o.Filters}, {"variance", o.Filters}, kernel}
+	case *Shortcut:
+		if o.Scaling != NoScaling {
+			return []Array{{"scale", o.ScaleLen(len(n.Inputs), g.ShapeOf(n.Inputs[0]).C)}}
 		}
 	}
 	return nil

@@ -1,9 +1,6 @@
 package graph
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // Op is what a node computes. The operations are the types of this package.
 type Op interface {
@@ -51,13 +48,98 @@ type MaxPool struct{ Size, Stride, Padding int }
 // Upsample repeats every pixel Stride x Stride times (nearest neighbour).
 type Upsample struct{ Stride int }
 
-// Shortcut adds its inputs, which have equal shapes, then activates the sum.
-// The first input is the layer before it.
-type Shortcut struct{ Activation Activation }
+// Shortcut adds its inputs, which have equal heights and widths, then activates
+// the sum. The first input is the layer before it and gives the shape; of an
+// input with more channels the first ones are added, and one with fewer adds to
+// the first ones only, as in Darknet.
+//
+// With Scaling each input is multiplied by a weight of its own first, the same
+// for all channels (PerFeature) or one for each (PerChannel); see ScaleLen. The
+// weights are brought to a sum of one by Normalization.
+type Shortcut struct {
+	Activation    Activation
+	Scaling       Scaling
+	Normalization Normalization // with Scaling only
+}
+
+// Scaling says which weights a Shortcut has, under Darknet's names.
+type Scaling string
+
+// The scalings. The zero value is no weights.
+const (
+	NoScaling  Scaling = ""
+	PerFeature Scaling = "per_feature"
+	PerChannel Scaling = "per_channel"
+)
+
+// Normalization says how a Shortcut's weights are normalised. With w the
+// weights of one channel (or of all), one for each input, and e = 1e-4,
+//
+//	relu     v = max(w, 0.001)         w' = v/(sum(v) + e)
+//	softmax  v = exp(w - max(w))       w' = v/(sum(v) + e)
+//
+// Tan et al., EfficientDet, CVPR 2020, arXiv:1911.09070, section 3.3. The floor
+// of 0.001 is that of Darknet's GPU code and of its load-time fusion.
+type Normalization string
+
+// The normalizations.
+const (
+	NormRelu    Normalization = "relu"
+	NormSoftmax Normalization = "softmax"
+)
 
 // Route concatenates its inputs along channels. With Groups > 1 every input is
 // cut into that many slices first, of which only number GroupID is taken.
 type Route struct{ Groups, GroupID int }
+
+// AvgPool takes the mean over all pixels: C x 1 x 1.
+type AvgPool struct{}
+
+// LocalAvgPool takes the mean of Size x Size windows, over the pixels of the
+// window that exist. The geometry is MaxPool's.
+type LocalAvgPool struct{ Size, Stride, Padding int }
+
+// ScaleChannels multiplies its second input by its first, the gate, and
+// activates the product: squeeze and excitation (Hu et al., CVPR 2018,
+// arXiv:1709.01507). The gate is the layer before it, C x 1 x 1 values for the
+// channels, or with ScaleWH 1 x H x W for the pixels.
+type ScaleChannels struct {
+	Activation Activation
+	ScaleWH    bool
+}
+
+// SAM multiplies its two inputs, which have equal shapes, value by value and
+// activates the product: spatial attention as in YOLOv4 (Bochkovskiy et al.,
+// arXiv:2004.10934, section 3.4). The first is the layer before it.
+type SAM struct{ Activation Activation }
+
+// Dropout is the identity at inference. In training it zeroes a value with
+// Probability and divides the rest by 1-Probability (Srivastava et al.,
+// JMLR 15, 2014).
+type Dropout struct{ Probability float64 }
+
+// Reorg3D moves blocks of Stride x Stride pixels into channels (space to
+// depth): out[(dy*Stride+dx)*C + c][y][x] = in[c][y*Stride+dy][x*Stride+dx].
+// With Reverse it is the inverse.
+type Reorg3D struct {
+	Stride  int
+	Reverse bool
+}
+
+// Reorg is YOLOv2's: the shape is that of Reorg3D, but the values come in the
+// order of Darknet's reorg_cpu, which reads its input as if it had C/Stride^2
+// channels of H*Stride x W*Stride pixels. With flat indices, for k < C, j < H,
+// i < W, c2 = k mod C/Stride^2 and off = k div C/Stride^2,
+//
+//	out[(k*H+j)*W+i] = in[(c2*H*Stride + j*Stride+off/Stride)*W*Stride + i*Stride+off%Stride]
+type Reorg struct{ Stride int }
+
+// Silence is the identity; Darknet's [silence] and [empty].
+type Silence struct{}
+
+// Contrastive is a loss over the embeddings of its input that Darknet adds in
+// training. It has no part in inference, where it is the identity.
+type Contrastive struct{ Classes int }
 
 // Yolo is a detection head. Its output is its input; decoding is in package
 // head. Channel a*(5+Classes)+e belongs to the head's anchor a; e is 0 x, 1 y,
@@ -100,8 +182,47 @@ func (*Route) Kind() string { return "route" }
 // Kind implements Op.
 func (*Yolo) Kind() string { return "yolo" }
 
+// Kind implements Op.
+func (*AvgPool) Kind() string { return "avgpool" }
+
+// Kind implements Op.
+func (*LocalAvgPool) Kind() string { return "local_avgpool" }
+
+// Kind implements Op.
+func (*ScaleChannels) Kind() string { return "scale_channels" }
+
+// Kind implements Op.
+func (*SAM) Kind() string { return "sam" }
+
+// Kind implements Op.
+func (*Dropout) Kind() string { return "dropout" }
+
+// Kind implements Op.
+func (*Reorg3D) Kind() string { return "reorg3d" }
+
+// Kind implements Op.
+func (*Reorg) Kind() string { return "reorg" }
+
+// Kind implements Op.
+func (*Silence) Kind() string { return "silence" }
+
+// Kind implements Op.
+func (*Contrastive) Kind() string { return "contrastive" }
+
 // KernelLen returns the number of weights of the kernel over c input channels.
 func (o *Conv) KernelLen(c int) int { return o.Filters * (c / o.Groups) * o.Size * o.Size }
+
+// ScaleLen returns the number of a shortcut's weights over so many inputs of
+// which the first has c channels: one run of values for each input, in order.
+func (o *Shortcut) ScaleLen(inputs, c int) int {
+	switch o.Scaling {
+	case PerFeature:
+		return inputs
+	case PerChannel:
+		return inputs * c
+	}
+	return 0
+}
 
 // PerAnchor returns the channels that one anchor takes: 5 + classes.
 func (o *Yolo) PerAnchor() int { return 5 + o.Classes }
@@ -111,116 +232,20 @@ func (o *MaxPool) clone() Op  { c := *o; return &c }
 func (o *Upsample) clone() Op { c := *o; return &c }
 func (o *Shortcut) clone() Op { c := *o; return &c }
 func (o *Route) clone() Op    { c := *o; return &c }
+
+func (o *AvgPool) clone() Op       { c := *o; return &c }
+func (o *LocalAvgPool) clone() Op  { c := *o; return &c }
+func (o *ScaleChannels) clone() Op { c := *o; return &c }
+func (o *SAM) clone() Op           { c := *o; return &c }
+func (o *Dropout) clone() Op       { c := *o; return &c }
+func (o *Reorg3D) clone() Op       { c := *o; return &c }
+func (o *Reorg) clone() Op         { c := *o; return &c }
+func (o *Silence) clone() Op       { c := *o; return &c }
+func (o *Contrastive) clone() Op   { c := *o; return &c }
+
 func (o *Yolo) clone() Op {
 	c := *o
 	c.Mask = slices.Clone(o.Mask)
 	c.Anchors = slices.Clone(o.Anchors)
 	return &c
-}
-
-func (o *Conv) infer(in []Shape) (Shape, error) {
-	if err := wantInputs(in, 1); err != nil {
-		return Shape{}, err
-	}
-	if o.Filters < 1 || o.Size < 1 || o.Stride < 1 || o.Pad < 0 || o.Groups < 1 {
-		return Shape{}, fmt.Errorf("filters %d, size %d, stride %d, padding %d, groups %d: all must be positive (padding may be 0)",
-			o.Filters, o.Size, o.Stride, o.Pad, o.Groups)
-	}
-	if in[0].C%o.Groups != 0 || o.Filters%o.Groups != 0 {
-		return Shape{}, fmt.Errorf("groups %d must divide both the %d input channels and the %d filters", o.Groups, in[0].C, o.Filters)
-	}
-	if !slices.Contains(Activations, o.Activation) {
-		return Shape{}, fmt.Errorf("unknown activation %q: use one of %v", o.Activation, Activations)
-	}
-	out := func(n int) int { return (n+2*o.Pad-o.Size)/o.Stride + 1 }
-	return Shape{o.Filters, out(in[0].H), out(in[0].W)}, fitsWindow(in[0], o.Size-2*o.Pad)
-}
-
-func (o *MaxPool) infer(in []Shape) (Shape, error) {
-	if err := wantInputs(in, 1); err != nil {
-		return Shape{}, err
-	}
-	if o.Size < 1 || o.Stride < 1 || o.Padding < 0 || o.Padding > 2*(o.Size-1) {
-		return Shape{}, fmt.Errorf("size %d, stride %d, padding %d: size and stride must be positive, padding at most 2*(size-1)", o.Size, o.Stride, o.Padding)
-	}
-	out := func(n int) int { return (n+o.Padding-o.Size)/o.Stride + 1 }
-	return Shape{in[0].C, out(in[0].H), out(in[0].W)}, fitsWindow(in[0], o.Size-o.Padding)
-}
-
-func (o *Upsample) infer(in []Shape) (Shape, error) {
-	if err := wantInputs(in, 1); err != nil {
-		return Shape{}, err
-	}
-	if o.Stride < 1 {
-		return Shape{}, fmt.Errorf("stride %d: must be at least 1", o.Stride)
-	}
-	return Shape{in[0].C, in[0].H * o.Stride, in[0].W * o.Stride}, nil
-}
-
-func (o *Shortcut) infer(in []Shape) (Shape, error) {
-	if len(in) < 2 {
-		return Shape{}, fmt.Errorf("reads %d layers: a shortcut adds at least two", len(in))
-	}
-	for _, s := range in[1:] {
-		if s != in[0] {
-			return Shape{}, fmt.Errorf("adds shapes %v and %v: they must be equal", in[0], s)
-		}
-	}
-	if !slices.Contains(Activations, o.Activation) {
-		return Shape{}, fmt.Errorf("unknown activation %q: use one of %v", o.Activation, Activations)
-	}
-	return in[0], nil
-}
-
-func (o *Route) infer(in []Shape) (Shape, error) {
-	if len(in) == 0 {
-		return Shape{}, fmt.Errorf("reads no layer")
-	}
-	if o.Groups < 1 || o.GroupID < 0 || o.GroupID >= o.Groups {
-		return Shape{}, fmt.Errorf("groups %d, group_id %d: want 0 <= group_id < groups", o.Groups, o.GroupID)
-	}
-	out := Shape{H: in[0].H, W: in[0].W}
-	for _, s := range in {
-		if s.H != out.H || s.W != out.W {
-			return Shape{}, fmt.Errorf("joins %dx%d and %dx%d pixels: all inputs need the same height and width", out.H, out.W, s.H, s.W)
-		}
-		if s.C%o.Groups != 0 {
-			return Shape{}, fmt.Errorf("groups %d does not divide %d channels", o.Groups, s.C)
-		}
-		out.C += s.C / o.Groups
-	}
-	return out, nil
-}
-
-func (o *Yolo) infer(in []Shape) (Shape, error) {
-	if err := wantInputs(in, 1); err != nil {
-		return Shape{}, err
-	}
-	if o.Classes < 1 || len(o.Mask) == 0 {
-		return Shape{}, fmt.Errorf("classes %d, %d anchors in mask: both must be positive", o.Classes, len(o.Mask))
-	}
-	for _, m := range o.Mask {
-		if m < 0 || m >= len(o.Anchors) {
-			return Shape{}, fmt.Errorf("mask names anchor %d, but there are %d", m, len(o.Anchors))
-		}
-	}
-	if want := len(o.Mask) * o.PerAnchor(); in[0].C != want {
-		return Shape{}, fmt.Errorf("%d classes and %d anchors need %d channels, the layer before has %d: set its filters to (classes+5)*anchors",
-			o.Classes, len(o.Mask), want, in[0].C)
-	}
-	return in[0], nil
-}
-
-func wantInputs(in []Shape, n int) error {
-	if len(in) != n {
-		return fmt.Errorf("reads %d layers, want %d", len(in), n)
-	}
-	return nil
-}
-
-func fitsWindow(s Shape, window int) error {
-	if s.H < window || s.W < window {
-		return fmt.Errorf("window of %d pixels does not fit %dx%d", window, s.H, s.W)
-	}
-	return nil
 }

@@ -219,8 +219,13 @@ int yp_has_avx512(void) {
   return ((int)get_effective_cpu_isa() & core) == core;
 }
 
+constexpr int kMostThreads = 1024;
+
 int yp_start(int threads) {
   if (threads > 0) omp_set_num_threads(threads);
+  // OMP_NUM_THREADS may ask for more than the system can start, which would end
+  // the process.
+  if (omp_get_max_threads() > kMostThreads) omp_set_num_threads(omp_get_num_procs());
 #pragma omp parallel
   _mm_setcsr(_mm_getcsr() | 0x8040);  // denormals count as zero: shrinking gammas make many
   return omp_get_max_threads();

@@ -246,6 +246,19 @@ template <int A> YP_INLINE void add(long n, const float* a, const float* b, floa
 YP_CLONES void add_any(int act, long n, const float* a, const float* b, float* y, float* sum) {
   YP_BY_ACT(act, add<A>(n, a, b, y, sum));
 }
+template <int A> YP_INLINE void activate(long n, const float* z, float* y) {
+#pragma omp simd
+  for (long i = 0; i < n; i++) y[i] = act<A>(z[i]);
+}
+YP_CLONES void act_any(int act, long n, const float* z, float* y) { YP_BY_ACT(act, activate<A>(n, z, y)); }
+// Puts zeros back where a block is not full: logistic makes 0.5 of them.
+void clear_padding(const yp_desc& d, int act, float* y) {
+  if (act != YP_LOGISTIC || d.c % block(d) == 0) return;
+  Rows r(d);
+  const int last = d.c % r.width;
+  for (long p = r.per_image - 1; p < r.panels; p += r.per_image)
+    for (long i = 0; i < r.rows; i++) std::fill(y + (p * r.rows + i) * r.width + last, y + (p * r.rows + i + 1) * r.width, 0.f);
+}
 template <int A> YP_INLINE void back(long n, const float* z, const float* dy, float* dz) {
 #pragma omp simd
   for (long i = 0; i < n; i++) dz[i] = dy[i] * slope<A>(z[i]);
@@ -260,11 +273,14 @@ void yp_add_forward(yp_desc d, int act, const float* a, const float* b, float* y
   const long n = size(d);
 #pragma omp parallel for schedule(static)
   for (long i = 0; i < n; i += kRun) add_any(act, std::min(kRun, n - i), a + i, b + i, y + i, sum + i);
-  if (act != YP_LOGISTIC || d.c % block(d) == 0) return;
-  Rows r(d);
-  const int last = d.c % r.width;
-  for (long p = r.per_image - 1; p < r.panels; p += r.per_image)
-    for (long i = 0; i < r.rows; i++) std::fill(y + (p * r.rows + i) * r.width + last, y + (p * r.rows + i + 1) * r.width, 0.f);
+  clear_padding(d, act, y);
+}
+
+void yp_act_forward(yp_desc d, int act, const float* z, float* y) {
+  const long n = size(d);
+#pragma omp parallel for schedule(static)
+  for (long i = 0; i < n; i += kRun) act_any(act, std::min(kRun, n - i), z + i, y + i);
+  clear_padding(d, act, y);
 }
 
 void yp_act_backward(yp_desc d, int act, const float* z, const float* dy, float* dz) {

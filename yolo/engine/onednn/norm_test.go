@@ -150,7 +150,7 @@ func TestAdd(t *testing.T) {
 			return nil
 		})
 		near(t, what+": y", unpack(t, what, d, y), s.Forward(xs).Data)
-		near(t, what+": dz", unpack(t, what, d, dz), s.Backward(xs, dy).Data)
+		near(t, what+": dz", unpack(t, what, d, dz), s.Backward(xs, dy)[0].Data)
 	})
 }
 

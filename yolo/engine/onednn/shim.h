@@ -62,6 +62,21 @@ void yp_subsample_backward(yp_desc s, int stride, const float* dy, float* dx);
 // where holds, for every output value, the place of the first maximum in its window.
 void yp_maxpool_forward(yp_desc s, yp_desc d, int size, int stride, int before, const float* x, float* y, uint8_t* where);
 void yp_maxpool_backward(yp_desc s, yp_desc d, int size, int stride, int before, const float* dy, const uint8_t* where, float* dx);
+// The mean over all pixels, and over the pixels of a window that exist.
+void yp_avgpool_forward(yp_desc s, const float* x, float* y);
+void yp_avgpool_backward(yp_desc s, const float* dy, float* dx);
+void yp_local_avgpool_forward(yp_desc s, yp_desc d, int size, int stride, int before, const float* x, float* y);
+void yp_local_avgpool_backward(yp_desc s, yp_desc d, int size, int stride, int before, const float* dy, float* dx);
+// z = gate*x, where the gate has x's shape, 1 x 1 pixels, or one channel; and
+// the gradient of the gate. That of x is gate*dz.
+void yp_multiply(yp_desc g, yp_desc d, const float* gate, const float* x, float* z);
+void yp_multiply_gate(yp_desc g, yp_desc d, const float* x, const float* dz, float* dgate);
+// z += scale*x for the first count channels, each with its scale.
+void yp_add_scaled(yp_desc s, yp_desc d, int count, const float* scale, const float* x, float* z);
+// y[to[i]] = x[from[i]] in every image; an image takes sn values of x, dn of y.
+void yp_permute(int images, long sn, long dn, long count, const int32_t* from, const int32_t* to, const float* x, float* y);
+// y = act(z), with the padding of a block kept at zero.
+void yp_act_forward(yp_desc d, int act, const float* z, float* y);
 // y = act(a + b); y may be a. With a linear activation this is a plain sum.
 void yp_add_forward(yp_desc d, int act, const float* a, const float* b, float* y, float* sum);
 void yp_act_backward(yp_desc d, int act, const float* z, const float* dy, float* dz);

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"yoloprune/yolo/engine/mask"
 	"yoloprune/yolo/graph"
 )
 
@@ -16,6 +17,8 @@ const DefaultMomentum = 0.03
 type Net struct {
 	// Momentum is used by UpdateRunning in a training Forward.
 	Momentum float64
+	// Seed and Iteration choose the masks of dropout layers in training.
+	Seed, Iteration uint64
 
 	graph    *graph.Graph
 	images   Tensor
@@ -55,7 +58,8 @@ func NewNet(g *graph.Graph) (*Net, error) {
 // supported says whether forward and backward know the operation.
 func supported(op graph.Op) bool {
 	switch op.(type) {
-	case *graph.Conv, *graph.MaxPool, *graph.Upsample, *graph.Shortcut, *graph.Route, *graph.Yolo:
+	case *graph.Conv, *graph.MaxPool, *graph.AvgPool, *graph.LocalAvgPool, *graph.Upsample, *graph.Shortcut, *graph.Route,
+		*graph.ScaleChannels, *graph.SAM, *graph.Dropout, *graph.Reorg, *graph.Reorg3D, *graph.Silence, *graph.Contrastive, *graph.Yolo:
 		return true
 	}
 	return false
@@ -123,14 +127,45 @@ func (n *Net) forward(node *graph.Node) Tensor {
 		return n.forwardConv(node, o, xs[0])
 	case *graph.MaxPool:
 		return MaxPool(*o).Forward(xs[0])
+	case *graph.AvgPool:
+		return AvgPool{}.Forward(xs[0])
+	case *graph.LocalAvgPool:
+		return LocalAvgPool(*o).Forward(xs[0])
 	case *graph.Upsample:
 		return Upsample(*o).Forward(xs[0])
 	case *graph.Shortcut:
-		return Shortcut(*o).Forward(xs)
+		if o.Scaling != graph.NoScaling {
+			xs = Weigh(xs, o.Normalization, node.Weights.Scale)
+		}
+		return Shortcut{o.Activation}.Forward(xs)
 	case *graph.Route:
 		return Route(*o).Forward(xs)
+	case *graph.ScaleChannels:
+		return Product{o.Activation}.Forward(xs[0], xs[1])
+	case *graph.SAM:
+		return Product{o.Activation}.Forward(xs[0], xs[1])
+	case *graph.Reorg:
+		return Reorg(*o).Forward(xs[0])
+	case *graph.Reorg3D:
+		return Reorg3D(*o).Forward(xs[0])
+	case *graph.Dropout:
+		return n.dropout(node, o, xs[0])
 	}
-	return xs[0] // [yolo]
+	return xs[0] // yolo, silence, contrastive
+}
+
+// dropout multiplies by the mask of the iteration in training: forward the
+// input, backward the gradient.
+func (n *Net) dropout(node *graph.Node, o *graph.Dropout, x Tensor) Tensor {
+	if !n.training || o.Probability == 0 {
+		return x
+	}
+	y := x.like()
+	mask.Keep(n.Seed, uint64(node.ID), n.Iteration, o.Probability, y.Data)
+	for i, v := range x.Data {
+		y.Data[i] *= v
+	}
+	return y
 }
 
 // backward returns the gradients by a node's inputs, in order.
@@ -143,19 +178,30 @@ func (n *Net) backward(node *graph.Node, g *Gradients) []Tensor {
 		return []Tensor{dx}
 	case *graph.MaxPool:
 		return []Tensor{MaxPool(*o).Backward(xs[0], dy)}
+	case *graph.AvgPool:
+		return []Tensor{AvgPool{}.Backward(xs[0], dy)}
+	case *graph.LocalAvgPool:
+		return []Tensor{LocalAvgPool(*o).Backward(xs[0], dy)}
 	case *graph.Upsample:
 		return []Tensor{Upsample(*o).Backward(dy)}
 	case *graph.Shortcut:
-		dx := Shortcut(*o).Backward(xs, dy)
-		all := make([]Tensor, len(xs))
-		for i := range all {
-			all[i] = dx
-		}
-		return all
+		return Shortcut{o.Activation}.Backward(xs, dy)
 	case *graph.Route:
 		return Route(*o).Backward(xs, dy)
+	case *graph.ScaleChannels:
+		dgate, dx := Product{o.Activation}.Backward(xs[0], xs[1], dy)
+		return []Tensor{dgate, dx}
+	case *graph.SAM:
+		dgate, dx := Product{o.Activation}.Backward(xs[0], xs[1], dy)
+		return []Tensor{dgate, dx}
+	case *graph.Reorg:
+		return []Tensor{Reorg(*o).Backward(xs[0], dy)}
+	case *graph.Reorg3D:
+		return []Tensor{Reorg3D(*o).Backward(dy)}
+	case *graph.Dropout:
+		return []Tensor{n.dropout(node, o, dy)}
 	}
-	return []Tensor{dy} // [yolo]
+	return []Tensor{dy} // yolo, silence, contrastive
 }
 
 // forwardConv runs a convolutional section.
@@ -228,6 +274,9 @@ func (n *Net) checkImages(images Tensor, training bool) error {
 func checkBatch(node *graph.Node, images int, training bool) error {
 	if node.Out.Size() > graph.MaxActivation/images {
 		return fmt.Errorf("output %v of %d images has more than %d values", node.Out, images, graph.MaxActivation)
+	}
+	if o, ok := node.Op.(*graph.Shortcut); ok && training && o.Scaling != graph.NoScaling {
+		return errors.New("a shortcut with weights cannot be trained yet")
 	}
 	conv := node.Conv()
 	if training && conv != nil && conv.BatchNorm && images*node.Out.H*node.Out.W == 1 {

@@ -91,8 +91,14 @@ func CompareOpenCV(cfg, weights, picture string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return compareHeads(g, cfg, weights, img, ours)
+}
+
+// compareHeads runs OpenCV on an image of the network's input size and
+// compares its heads with ours.
+func compareHeads(g *graph.Graph, cfg, weights string, img gocv.Mat, ours []engine.Output) (float64, error) {
 	worst := 0.0
-	err = withOpenCV(cfg, weights, func(net *gocv.Net) error {
+	err := withOpenCV(cfg, weights, func(net *gocv.Net) error {
 		blob := gocv.BlobFromImage(img, 1.0/255, image.Pt(g.Net.Width, g.Net.Height), gocv.NewScalar(0, 0, 0, 0), true, false)
 		defer blob.Close()
 		net.SetInput(blob, "")

@@ -1,0 +1,223 @@
+package darknet
+
+import (
+	"maps"
+	"slices"
+
+	"yoloprune/yolo/graph"
+)
+
+func (p *parser) conv(s *section) (graph.Op, []graph.NodeID) {
+	o := &graph.Conv{
+		Filters: s.int("filters", 1), Size: s.int("size", 1), Stride: s.stride(1), Pad: s.int("padding", 0),
+		Groups: max(1, s.int("groups", 1)), BatchNorm: s.flag("batch_normalize"),
+		Activation: s.activation(graph.Logistic),
+	}
+	if s.flag("pad") {
+		o.Pad = o.Size / 2
+	}
+	if s.peek("activation") == nil {
+		s.warn(s.line, "has no activation: Darknet's default, logistic, is used; OpenCV's is linear")
+	}
+	if o.Size == 1 {
+		s.discard("dilation") // Darknet does not dilate a single tap
+	}
+	return o, p.prev()
+}
+
+// stride reads stride with its two directions, which must agree.
+func (s *section) stride(standard int) int {
+	stride := s.int("stride", standard)
+	x, y := s.int("stride_x", 0), s.int("stride_y", 0)
+	if x < 1 {
+		x = stride
+	}
+	if y < 1 {
+		y = stride
+	}
+	if x != y {
+		s.unsupported(s.line, "stride_x=%d with stride_y=%d is not supported: only equal strides can be run", x, y)
+	}
+	return x
+}
+
+// discard drops an option that has no effect where it stands.
+func (s *section) discard(key string) {
+	if o := s.peek(key); o != nil {
+		o.used = true
+	}
+}
+
+func (p *parser) maxPool(s *section) (graph.Op, []graph.NodeID) {
+	stride := s.stride(1)
+	size := s.int("size", stride)
+	return &graph.MaxPool{Size: size, Stride: stride, Padding: s.int("padding", size-1)}, p.prev()
+}
+
+func (p *parser) upsample(s *section) (graph.Op, []graph.NodeID) {
+	stride := s.int("stride", 2)
+	if stride < 0 {
+		s.unsupported(s.line, "stride=%d is not supported: only enlarging can be run", stride)
+	}
+	return &graph.Upsample{Stride: stride}, p.prev()
+}
+
+func (p *parser) avgPool(*section) (graph.Op, []graph.NodeID) { return &graph.AvgPool{}, p.prev() }
+
+func (p *parser) localAvgPool(s *section) (graph.Op, []graph.NodeID) {
+	stride := s.stride(1)
+	size := s.int("size", stride)
+	return &graph.LocalAvgPool{Size: size, Stride: stride, Padding: s.int("padding", size-1)}, p.prev()
+}
+
+// scalings and normalizations have the other names that Darknet takes.
+var (
+	scalings = map[string]graph.Scaling{
+		"none": graph.NoScaling, "per_feature": graph.PerFeature, "per_layer": graph.PerFeature, "per_channel": graph.PerChannel,
+	}
+	normalizations = map[string]graph.Normalization{
+		"none": "", "relu": graph.NormRelu, "avg_relu": graph.NormRelu, "softmax": graph.NormSoftmax,
+	}
+)
+
+func (p *parser) shortcut(s *section) (graph.Op, []graph.NodeID) {
+	o := &graph.Shortcut{Activation: s.activation(graph.Linear)}
+	weights := s.choice("weights_type", "none", slices.Sorted(maps.Keys(scalings)))
+	norm := s.choice("weights_normalization", "none", slices.Sorted(maps.Keys(normalizations)))
+	o.Scaling, o.Normalization = scalings[weights], normalizations[norm]
+	switch {
+	case o.Scaling != graph.NoScaling && o.Normalization == "":
+		s.fail(s.line, "weights_type=%s has no weights_normalization: Darknet stops at that too: add weights_normalization=relu or softmax, as it was trained", weights)
+	case o.Scaling == graph.NoScaling && o.Normalization != "":
+		s.warn(s.line, "weights_normalization=%s has no effect without weights_type", norm)
+		o.Normalization = ""
+	}
+	return o, slices.Concat(p.prev(), p.references(s, "from"))
+}
+
+func (p *parser) scaleChannels(s *section) (graph.Op, []graph.NodeID) {
+	o := &graph.ScaleChannels{Activation: s.activation(graph.Linear), ScaleWH: s.flag("scale_wh")}
+	return o, slices.Concat(p.prev(), p.reference(s, "from"))
+}
+
+func (p *parser) sam(s *section) (graph.Op, []graph.NodeID) {
+	return &graph.SAM{Activation: s.activation(graph.Linear)}, slices.Concat(p.prev(), p.reference(s, "from"))
+}
+
+func (p *parser) dropout(s *section) (graph.Op, []graph.NodeID) {
+	return &graph.Dropout{Probability: s.float("probability", .2)}, p.prev()
+}
+
+func (p *parser) reorg3D(s *section) (graph.Op, []graph.NodeID) {
+	return &graph.Reorg3D{Stride: s.int("stride", 1), Reverse: s.flag("reverse")}, p.prev()
+}
+
+func (p *parser) reorg(s *section) (graph.Op, []graph.NodeID) {
+	for _, key := range []string{"reverse", "flatten", "extra"} {
+		if s.int(key, 0) != 0 {
+			s.unsupported(s.peek(key).line, "%s is not supported in [reorg]: only the form without it can be run", key)
+		}
+	}
+	return &graph.Reorg{Stride: s.int("stride", 1)}, p.prev()
+}
+
+func (p *parser) silence(*section) (graph.Op, []graph.NodeID) { return &graph.Silence{}, p.prev() }
+
+func (p *parser) contrastive(s *section) (graph.Op, []graph.NodeID) {
+	return &graph.Contrastive{Classes: s.int("classes", 1000)}, p.prev()
+}
+
+func (p *parser) route(s *section) (graph.Op, []graph.NodeID) {
+	o := &graph.Route{Groups: s.int("groups", 1), GroupID: s.int("group_id", 0)}
+	return o, p.references(s, "layers")
+}
+
+// mentioned are the options that name a layer for training only.
+var mentioned = map[string]string{"yolo": "embedding_layer", "contrastive": "yolo_layer"}
+
+func (p *parser) mentions(s *section, kind string) []graph.Mention {
+	key := mentioned[kind]
+	if key == "" || s.peek(key) == nil {
+		return nil
+	}
+	var out []graph.Mention
+	for _, id := range p.reference(s, key) {
+		out = append(out, graph.Mention{Key: key, Layer: id})
+	}
+	return out
+}
+
+// reference reads a list that has to name one layer.
+func (p *parser) reference(s *section, key string) []graph.NodeID {
+	list := p.references(s, key)
+	if len(list) > 1 {
+		s.fail(s.peek(key).line, "%s names %d layers: want one", key, len(list))
+	}
+	return list
+}
+
+// references reads a list of layers: counted from this one if negative, else
+// from the first.
+func (p *parser) references(s *section, key string) []graph.NodeID {
+	list := s.ints(key)
+	if list == nil {
+		s.fail(s.line, "%s has no %s: name the layers that it reads", s.name, key)
+		return nil
+	}
+	here := len(p.g.Nodes)
+	var out []graph.NodeID
+	for _, v := range list {
+		layer := v
+		if v < 0 {
+			layer = here + v
+		}
+		if layer < 0 || layer >= here {
+			s.fail(s.peek(key).line, "%s: %d is layer %d, but this is layer %d and only earlier ones can be read", key, v, layer, here)
+			return nil
+		}
+		out = append(out, graph.NodeID(layer))
+	}
+	return out
+}
+
+func (p *parser) yolo(s *section) (graph.Op, []graph.NodeID) {
+	o := &graph.Yolo{
+		Classes: s.int("classes", 20), Anchors: s.anchors(), Mask: s.ints("mask"), NewCoords: s.flag("new_coords"),
+		IoULoss: s.choice("iou_loss", "mse", iouLosses), NMSKind: s.choice("nms_kind", "default", nmsKinds),
+	}
+	if o.Mask == nil {
+		for i := range o.Anchors {
+			o.Mask = append(o.Mask, i)
+		}
+	}
+	for _, n := range yoloNumbers {
+		*n.field(o) = s.float(n.key, n.standard)
+	}
+	if o.ScaleXY <= 0 {
+		s.fail(s.line, "scale_x_y=%v: must be positive", o.ScaleXY)
+	}
+	return o, p.prev()
+}
+
+// anchors reads pairs of width and height. Darknet fills missing ones with .5
+// and writes surplus ones past the end of its array; here their number must be
+// num.
+func (s *section) anchors() [][2]float64 {
+	num, list := s.int("num", 1), s.floats("anchors")
+	line := s.line
+	if o := s.peek("anchors"); o != nil {
+		line = o.line
+	}
+	if len(list) != 2*num {
+		s.fail(line, "anchors has %d numbers: num=%d needs %d", len(list), num, 2*num)
+		return nil
+	}
+	var out [][2]float64
+	for i := 0; i < len(list); i += 2 {
+		if list[i] <= 0 || list[i+1] <= 0 {
+			s.fail(line, "anchors: anchor %d is %vx%v: both sides must be positive", i/2, list[i], list[i+1])
+		}
+		out = append(out, [2]float64{list[i], list[i+1]})
+	}
+	return out
+}
