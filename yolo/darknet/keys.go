@@ -9,8 +9,13 @@ import (
 // aliases are the short section names that Darknet also takes.
 var aliases = map[string]string{
 	"[conv]": "convolutional", "[max]": "maxpool", "[network]": "net", "[avg]": "avgpool",
-	"[local_avg]": "local_avgpool", "[empty]": "silence",
+	"[local_avg]": "local_avgpool", "[empty]": "silence", "[conn]": "connected", "[soft]": "softmax",
+	"[lrn]": "normalization",
 }
+
+// otherSections are those that Darknet knows and that cannot be run.
+var otherSections = set(`Gaussian_yolo activation batchnorm connected conv_lstm cost crnn crop detection gru history
+	implicit local lstm normalization region rnn softmax`)
 
 // ignorable are the keys that a section may hold without changing inference:
 // they are carried and cause no warning. Any other key that the reader does
@@ -26,10 +31,9 @@ var ignorable = map[string]map[string]bool{
 		badlabels_reject_threshold num_sigmas_reject_badlabels show_receptive_field`),
 	"convolutional": set(`assisted_excitation grad_centr reverse dot angle stream wait_stream`),
 	"maxpool":       set(`out_channels`),
-	"local_avgpool": set(`out_channels`),
 	"route":         set(`stream wait_stream`),
 	"dropout":       set(`dropblock dropblock_size_rel dropblock_size_abs`),
-	"contrastive":   set(`temperature cls_normalizer max_delta truth_thresh`),
+	"contrastive":   set(`temperature cls_normalizer max_delta contrastive_neg_max`),
 	"yolo": set(`max jitter resize delta_normalizer random focal_loss objectness_smooth counters_per_class
 		iou_thresh_kind track_history_size track_ciou_norm sim_thresh dets_for_track dets_for_show show_details`),
 }
@@ -57,9 +61,8 @@ var neutral = map[string]map[string]float64{
 		"dilation": 1, "cbn": 0, "antialiasing": 0, "binary": 0, "xnor": 0, "bin_output": 0, "flipped": 0,
 		"sway": 0, "rotate": 0, "stretch": 0, "stretch_sway": 0, "coordconv": 0, "dontloadscales": 0,
 	},
-	"maxpool":       {"maxpool_depth": 0, "antialiasing": 0, "maxpool_zero_nonmax": 0},
-	"local_avgpool": {"maxpool_depth": 0, "antialiasing": 0},
-	"upsample":      {"scale": 1},
+	"maxpool":  {"maxpool_depth": 0, "antialiasing": 0, "maxpool_zero_nonmax": 0},
+	"upsample": {"scale": 1},
 }
 
 // neutralInAll are those of all layer sections.

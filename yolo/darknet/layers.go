@@ -1,15 +1,17 @@
 package darknet
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"yoloprune/yolo/graph"
 )
 
 func (p *parser) conv(s *section) (graph.Op, []graph.NodeID) {
 	o := &graph.Conv{
-		Filters: s.int("filters", 1), Size: s.int("size", 1), Stride: s.stride(1), Pad: s.int("padding", 0),
+		Filters: s.int("filters", 1), Size: s.int("size", 1), Stride: s.convStride(), Pad: s.int("padding", 0),
 		Groups: max(1, s.int("groups", 1)), BatchNorm: s.flag("batch_normalize"),
 		Activation: s.activation(graph.Logistic),
 	}
@@ -25,9 +27,10 @@ func (p *parser) conv(s *section) (graph.Op, []graph.NodeID) {
 	return o, p.prev()
 }
 
-// stride reads stride with its two directions, which must agree.
-func (s *section) stride(standard int) int {
-	stride := s.int("stride", standard)
+// convStride reads stride with its two directions, where less than 1 stands for
+// stride.
+func (s *section) convStride() int {
+	stride := s.int("stride", 1)
 	x, y := s.int("stride_x", 0), s.int("stride_y", 0)
 	if x < 1 {
 		x = stride
@@ -35,8 +38,16 @@ func (s *section) stride(standard int) int {
 	if y < 1 {
 		y = stride
 	}
+	return s.equalStrides(x, y)
+}
+
+func (s *section) equalStrides(x, y int) int {
 	if x != y {
-		s.unsupported(s.line, "stride_x=%d with stride_y=%d is not supported: only equal strides can be run", x, y)
+		key := "stride_x"
+		if s.peek(key) == nil {
+			key = "stride_y"
+		}
+		s.unsupported(s.lineOf(key), "stride_x=%d with stride_y=%d is not supported: only equal strides can be run: change them and train anew", x, y)
 	}
 	return x
 }
@@ -49,15 +60,23 @@ func (s *section) discard(key string) {
 }
 
 func (p *parser) maxPool(s *section) (graph.Op, []graph.NodeID) {
-	stride := s.stride(1)
+	o := graph.MaxPool(s.pool())
+	return &o, p.prev()
+}
+
+// pool reads a pooling window.
+func (s *section) pool() graph.LocalAvgPool {
+	stride := s.int("stride", 1)
 	size := s.int("size", stride)
-	return &graph.MaxPool{Size: size, Stride: stride, Padding: s.int("padding", size-1)}, p.prev()
+	return graph.LocalAvgPool{
+		Size: size, Stride: s.equalStrides(s.int("stride_x", stride), s.int("stride_y", stride)), Padding: s.int("padding", size-1),
+	}
 }
 
 func (p *parser) upsample(s *section) (graph.Op, []graph.NodeID) {
 	stride := s.int("stride", 2)
 	if stride < 0 {
-		s.unsupported(s.line, "stride=%d is not supported: only enlarging can be run", stride)
+		s.unsupported(s.lineOf("stride"), "stride=%d is not supported in %s: only enlarging can be run: use a positive stride", stride, s.name)
 	}
 	return &graph.Upsample{Stride: stride}, p.prev()
 }
@@ -65,9 +84,8 @@ func (p *parser) upsample(s *section) (graph.Op, []graph.NodeID) {
 func (p *parser) avgPool(*section) (graph.Op, []graph.NodeID) { return &graph.AvgPool{}, p.prev() }
 
 func (p *parser) localAvgPool(s *section) (graph.Op, []graph.NodeID) {
-	stride := s.stride(1)
-	size := s.int("size", stride)
-	return &graph.LocalAvgPool{Size: size, Stride: stride, Padding: s.int("padding", size-1)}, p.prev()
+	o := s.pool()
+	return &o, p.prev()
 }
 
 // scalings and normalizations have the other names that Darknet takes.
@@ -87,25 +105,25 @@ func (p *parser) shortcut(s *section) (graph.Op, []graph.NodeID) {
 	o.Scaling, o.Normalization = scalings[weights], normalizations[norm]
 	switch {
 	case o.Scaling != graph.NoScaling && o.Normalization == "":
-		s.fail(s.line, "weights_type=%s has no weights_normalization: Darknet stops at that too: add weights_normalization=relu or softmax, as it was trained", weights)
+		s.fail(s.lineOf("weights_type"), "weights_type=%s has no weights_normalization, and Darknet stops at that too: add weights_normalization=relu or softmax, as it was trained", weights)
 	case o.Scaling == graph.NoScaling && o.Normalization != "":
-		s.warn(s.line, "weights_normalization=%s has no effect without weights_type", norm)
+		s.warn(s.lineOf("weights_normalization"), "weights_normalization=%s has no effect without weights_type", norm)
 		o.Normalization = ""
 	}
-	return o, slices.Concat(p.prev(), p.references(s, "from"))
+	return o, slices.Concat(p.prev(), p.sources(s, "from"))
 }
 
 func (p *parser) scaleChannels(s *section) (graph.Op, []graph.NodeID) {
-	o := &graph.ScaleChannels{Activation: s.activation(graph.Linear), ScaleWH: s.flag("scale_wh")}
+	o := &graph.ScaleChannels{Activation: s.productActivation(), ScaleWH: s.flag("scale_wh")}
 	return o, slices.Concat(p.prev(), p.reference(s, "from"))
 }
 
 func (p *parser) sam(s *section) (graph.Op, []graph.NodeID) {
-	return &graph.SAM{Activation: s.activation(graph.Linear)}, slices.Concat(p.prev(), p.reference(s, "from"))
+	return &graph.SAM{Activation: s.productActivation()}, slices.Concat(p.prev(), p.reference(s, "from"))
 }
 
 func (p *parser) dropout(s *section) (graph.Op, []graph.NodeID) {
-	return &graph.Dropout{Probability: s.float("probability", .2)}, p.prev()
+	return &graph.Dropout{Probability: s.within("probability", .2, 0, 1)}, p.prev()
 }
 
 func (p *parser) reorg3D(s *section) (graph.Op, []graph.NodeID) {
@@ -115,7 +133,7 @@ func (p *parser) reorg3D(s *section) (graph.Op, []graph.NodeID) {
 func (p *parser) reorg(s *section) (graph.Op, []graph.NodeID) {
 	for _, key := range []string{"reverse", "flatten", "extra"} {
 		if s.int(key, 0) != 0 {
-			s.unsupported(s.peek(key).line, "%s is not supported in [reorg]: only the form without it can be run", key)
+			s.unsupported(s.lineOf(key), "%s is not supported in [reorg]: only the form without it can be run: use reorg3d, or delete the line", key)
 		}
 	}
 	return &graph.Reorg{Stride: s.int("stride", 1)}, p.prev()
@@ -129,7 +147,7 @@ func (p *parser) contrastive(s *section) (graph.Op, []graph.NodeID) {
 
 func (p *parser) route(s *section) (graph.Op, []graph.NodeID) {
 	o := &graph.Route{Groups: s.int("groups", 1), GroupID: s.int("group_id", 0)}
-	return o, p.references(s, "layers")
+	return o, p.sources(s, "layers")
 }
 
 // mentioned are the options that name a layer for training only.
@@ -137,12 +155,15 @@ var mentioned = map[string]string{"yolo": "embedding_layer", "contrastive": "yol
 
 func (p *parser) mentions(s *section, kind string) []graph.Mention {
 	key := mentioned[kind]
-	if key == "" || s.peek(key) == nil {
+	if key == "" || s.peek(key) == nil && kind != "contrastive" {
 		return nil
 	}
 	var out []graph.Mention
 	for _, id := range p.reference(s, key) {
 		out = append(out, graph.Mention{Key: key, Layer: id})
+		if n := p.g.Nodes[id]; kind == "contrastive" && n.Yolo() == nil {
+			s.fail(s.lineOf(key), "%s names %v: Darknet stops unless it is a [yolo]", key, n)
+		}
 	}
 	return out
 }
@@ -151,9 +172,20 @@ func (p *parser) mentions(s *section, kind string) []graph.Mention {
 func (p *parser) reference(s *section, key string) []graph.NodeID {
 	list := p.references(s, key)
 	if len(list) > 1 {
-		s.fail(s.peek(key).line, "%s names %d layers: want one", key, len(list))
+		s.fail(s.lineOf(key), "%s names %d layers: want one", key, len(list))
+		return nil
 	}
 	return list
+}
+
+// sources reads a list of several layers. Darknet counts the commas of the
+// whole line, so that one in a comment brings in another layer, number 0 as a
+// rule.
+func (p *parser) sources(s *section, key string) []graph.NodeID {
+	if o := s.peek(key); o != nil && strings.Contains(o.comment, ",") {
+		s.fail(o.line, "%s: a comment with a comma stands behind the list, and Darknet counts that as one more layer: give the comment its own line", key)
+	}
+	return p.references(s, key)
 }
 
 // references reads a list of layers: counted from this one if negative, else
@@ -167,17 +199,29 @@ func (p *parser) references(s *section, key string) []graph.NodeID {
 	here := len(p.g.Nodes)
 	var out []graph.NodeID
 	for _, v := range list {
-		layer := v
-		if v < 0 {
-			layer = here + v
-		}
-		if layer < 0 || layer >= here {
-			s.fail(s.peek(key).line, "%s: %d is layer %d, but this is layer %d and only earlier ones can be read", key, v, layer, here)
+		id := resolve(v, here)
+		if id < 0 || int(id) >= here {
+			s.fail(s.lineOf(key), "%s: %d is layer %d, but this is layer %d and only earlier ones can be read%s", key, v, id, here, allowed(here))
 			return nil
 		}
-		out = append(out, graph.NodeID(layer))
+		out = append(out, id)
 	}
 	return out
+}
+
+// resolve returns the layer that a reference in layer here means.
+func resolve(reference, here int) graph.NodeID {
+	if reference < 0 {
+		return graph.NodeID(here + reference)
+	}
+	return graph.NodeID(reference)
+}
+
+func allowed(here int) string {
+	if here == 0 {
+		return ": put a layer before it"
+	}
+	return fmt.Sprintf(": write -%d to -1, counted from here, or 0 to %d", here, here-1)
 }
 
 func (p *parser) yolo(s *section) (graph.Op, []graph.NodeID) {
@@ -190,11 +234,16 @@ func (p *parser) yolo(s *section) (graph.Op, []graph.NodeID) {
 			o.Mask = append(o.Mask, i)
 		}
 	}
+	for _, m := range o.Mask {
+		if m < 0 || m >= len(o.Anchors) {
+			s.fail(s.lineOf("mask"), "mask names anchor %d, but num=%d: anchors are counted from 0 to %d", m, len(o.Anchors), len(o.Anchors)-1)
+		}
+	}
 	for _, n := range yoloNumbers {
 		*n.field(o) = s.float(n.key, n.standard)
 	}
 	if o.ScaleXY <= 0 {
-		s.fail(s.line, "scale_x_y=%v: must be positive", o.ScaleXY)
+		s.fail(s.lineOf("scale_x_y"), "scale_x_y=%v: must be positive: 1 is the standard", o.ScaleXY)
 	}
 	return o, p.prev()
 }
@@ -204,17 +253,14 @@ func (p *parser) yolo(s *section) (graph.Op, []graph.NodeID) {
 // num.
 func (s *section) anchors() [][2]float64 {
 	num, list := s.int("num", 1), s.floats("anchors")
-	line := s.line
-	if o := s.peek("anchors"); o != nil {
-		line = o.line
-	}
+	line := s.lineOf("anchors")
 	if len(list) != 2*num {
-		s.fail(line, "anchors has %d numbers: num=%d needs %d", len(list), num, 2*num)
+		s.fail(line, "anchors has %d numbers: num=%d needs %d, a width and a height for each", len(list), num, 2*num)
 		return nil
 	}
 	var out [][2]float64
 	for i := 0; i < len(list); i += 2 {
-		if list[i] <= 0 || list[i+1] <= 0 {
+		if float32(list[i]) <= 0 || float32(list[i+1]) <= 0 {
 			s.fail(line, "anchors: anchor %d is %vx%v: both sides must be positive", i/2, list[i], list[i+1])
 		}
 		out = append(out, [2]float64{list[i], list[i+1]})

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"yoloprune/yolo/graph"
 )
@@ -38,37 +39,50 @@ var layers = map[string]func(*parser, *section) (graph.Op, []graph.NodeID){
 }
 
 // Decode reads a cfg; name is its file's name for messages. The graph has
-// shapes, but no weights. Warnings may come with an error too.
+// shapes and the text that it came from, but no weights. Warnings may come with
+// an error too.
 //
 // Options that only matter to training, and unknown ones, are carried in the
 // nodes. Options and sections that change inference and that are not run are
 // an *UnsupportedError; a cfg that makes no sense is a *FormatError.
 func Decode(name string, r io.Reader) (*graph.Graph, []Warning, error) {
-	var warnings []Warning
-	sections, err := lex(name, r, &warnings)
-	if err == nil {
-		p := &parser{name, &graph.Graph{}}
-		if err = p.parse(sections); err == nil {
-			return p.g, inLineOrder(warnings), nil
-		}
+	text, err := readText(name, r)
+	if err != nil {
+		return nil, nil, err
 	}
-	return nil, inLineOrder(warnings), err
+	var warnings []Warning
+	g, _, err := decodeText(name, text, &warnings)
+	slices.SortStableFunc(warnings, func(a, b Warning) int { return cmp.Compare(a.Line, b.Line) })
+	return g, warnings, err
 }
 
-func inLineOrder(w []Warning) []Warning {
-	slices.SortStableFunc(w, func(a, b Warning) int { return cmp.Compare(a.Line, b.Line) })
-	return w
+// decodeText also returns the sections, that of [net] first and then one for each
+// node.
+func decodeText(name, text string, warnings *[]Warning) (*graph.Graph, []*section, error) {
+	sections, err := lex(name, text, warnings)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &parser{name, &graph.Graph{Source: text}}
+	if err := p.parse(sections); err != nil {
+		return nil, nil, err
+	}
+	return p.g, sections, nil
 }
 
 func (p *parser) parse(sections []*section) error {
 	if len(sections) == 0 {
 		return &FormatError{p.file, 0, "has no sections: a cfg starts with [net]"}
 	}
-	if first := sections[0]; first.kind() != "net" {
-		return &FormatError{p.file, first.line, fmt.Sprintf("the first section is %.40s: a cfg starts with [net]", first.name)}
+	first := sections[0]
+	if first.kind() != "net" {
+		return &FormatError{p.file, first.line, fmt.Sprintf("the first section is %.40q: a cfg starts with [net]", first.name)}
 	}
-	if err := p.net(sections[0]); err != nil {
+	if err := p.net(first); err != nil {
 		return err
+	}
+	if len(sections) == 1 {
+		return &FormatError{p.file, first.line, "[net] stands alone: add the sections of the layers"}
 	}
 	for _, s := range sections[1:] {
 		if err := p.layer(s); err != nil {
@@ -78,26 +92,53 @@ func (p *parser) parse(sections []*section) error {
 	if err := p.infer(); err != nil {
 		return err
 	}
-	p.warnOfUnequal(sections[1:])
+	for i, n := range p.g.Nodes {
+		if err := p.checkShapes(sections[i+1], n); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// warnOfUnequal points at shortcuts over unequal channel counts: Darknet and
-// OpenCV add the channels that both have, other readers refuse the network.
-// With one source whose convolution reads as many channels as the layer before
-// has, Darknet's CPU code takes a shortcut of its own and reads past the end
-// (src/blas.c, shortcut_multilayer_cpu).
-func (p *parser) warnOfUnequal(sections []*section) {
-	for i, n := range p.g.Nodes {
-		if _, ok := n.Op.(*graph.Shortcut); !ok {
-			continue
+// checkShapes looks at what depends on the shapes and the graph allows.
+func (p *parser) checkShapes(s *section, n *graph.Node) error {
+	switch o := n.Op.(type) {
+	case *graph.Conv:
+		if o.Size == 1 && o.Stride == 1 && o.Pad > 0 {
+			s.warn(n.Line, "size=1 with padding=%d: the frame is computed as for larger kernels; Darknet's CPU code leaves it out and is wrong", o.Pad)
 		}
-		for _, in := range n.Inputs[1:] {
-			if c := p.g.ShapeOf(in).C; c != n.Out.C {
-				sections[i].warn(n.Line, "adds %d channels to %d: the channels that both have are added, as in Darknet and OpenCV; other readers refuse that", c, n.Out.C)
-			}
+	case *graph.Shortcut:
+		p.warnOfUnequal(s, n)
+		if o.Scaling == graph.PerChannel && len(n.Inputs) > graph.MaxKernel/n.Out.C {
+			return &FormatError{p.file, n.Line, fmt.Sprintf("%v: weights of %d layers with %d channels each are over the limit of %d", n, len(n.Inputs), n.Out.C, graph.MaxKernel)}
 		}
 	}
+	return nil
+}
+
+// warnOfUnequal points at a shortcut over unequal channel counts.
+func (p *parser) warnOfUnequal(s *section, n *graph.Node) {
+	for _, in := range n.Inputs[1:] {
+		c := p.g.ShapeOf(in).C
+		if c != n.Out.C {
+			s.warn(s.lineOf("from"), "adds %d channels to %d: the channels that both have are added, as in Darknet and OpenCV; other readers refuse that", c, n.Out.C)
+		}
+		if c < n.Out.C && p.overreads(n) {
+			s.warn(s.lineOf("from"), "Darknet's CPU code reads past the end of %v here, since that reads as many channels as the layer before has: make the channel counts equal", p.g.Nodes[in])
+		}
+	}
+}
+
+// overreads says whether Darknet's CPU code mistakes the shortcut for one of
+// equal shapes: it compares the source's input with the layer before, not its
+// output, if there is one source and no weights (src/shortcut_layer.c,
+// forward_shortcut_layer).
+func (p *parser) overreads(n *graph.Node) bool {
+	if len(n.Inputs) != 2 || n.Op.(*graph.Shortcut).Scaling != graph.NoScaling {
+		return false
+	}
+	source := p.g.Nodes[n.Inputs[1]]
+	return source.Conv() != nil && p.g.ShapeOf(source.Inputs[0]) == n.Out
 }
 
 // kind returns a section's long name without the brackets.
@@ -111,25 +152,47 @@ func (s *section) kind() string {
 func (p *parser) net(s *section) error {
 	n := &p.g.Net
 	n.Width, n.Height, n.Channels = s.int("width", 0), s.int("height", 0), s.int("channels", 0)
-	if n.Width < 1 || n.Height < 1 || n.Channels < 1 {
+	size := float64(n.Width) * float64(n.Height) * float64(n.Channels)
+	switch {
+	case n.Width < 1 || n.Height < 1 || n.Channels < 1:
 		s.fail(s.line, "[net] has width %d, height %d, channels %d: all three must be given and positive", n.Width, n.Height, n.Channels)
+	case size > graph.MaxActivation:
+		s.fail(s.line, "[net] has width %d, height %d, channels %d: that is over %d values: lower them", n.Width, n.Height, n.Channels, graph.MaxActivation)
 	}
-	if inputs := s.int("inputs", 0); inputs != 0 && float64(inputs) != float64(n.Width)*float64(n.Height)*float64(n.Channels) {
-		s.fail(s.peek("inputs").line, "inputs=%d is not width*height*channels: delete the line", inputs)
+	if inputs := s.int("inputs", 0); inputs != 0 && float64(inputs) != size {
+		s.fail(s.lineOf("inputs"), "inputs=%d is not width*height*channels: delete the line", inputs)
 	}
 	s.checkNeutral("net")
+	s.checkSteps()
 	n.Options = s.rest("net")
 	return s.err
+}
+
+// checkSteps warns of a learning rate's schedule on which Darknet stops or
+// reads past the end of the list.
+func (s *section) checkSteps() {
+	policy, steps, scales := s.peek("policy"), s.peek("steps"), s.peek("scales")
+	switch {
+	case policy == nil || policy.value != "steps":
+	case steps == nil || scales == nil:
+		s.warn(policy.line, "policy=steps needs both steps and scales: Darknet stops without")
+	default:
+		if a, b := strings.Count(steps.value, ",")+1, strings.Count(scales.value, ",")+1; a != b {
+			s.warn(scales.line, "scales has %d numbers, steps %d: make them equal, for Darknet reads past the end of the shorter", b, a)
+		}
+	}
 }
 
 func (p *parser) layer(s *section) error {
 	kind := s.kind()
 	parse, ok := layers[kind]
-	if kind == "net" {
+	switch {
+	case kind == "net":
 		return &FormatError{p.file, s.line, "a second [net]: it may only stand first"}
-	}
-	if !ok {
-		return &UnsupportedError{p.file, s.line, fmt.Sprintf("section %.40s is not supported: supported are %v", s.name, slices.Sorted(maps.Keys(layers)))}
+	case otherSections[kind]:
+		return &UnsupportedError{p.file, s.line, fmt.Sprintf("section %s is not supported: supported are %v: use a network of these", s.name, slices.Sorted(maps.Keys(layers)))}
+	case !ok:
+		return &FormatError{p.file, s.line, fmt.Sprintf("section %.40q is unknown: known are %v, with small and capital letters as here", s.name, slices.Sorted(maps.Keys(layers)))}
 	}
 	op, inputs := parse(p, s)
 	mentions := p.mentions(s, kind)
@@ -147,16 +210,16 @@ func (p *parser) layer(s *section) error {
 func (s *section) checkNeutral(kind string) {
 	for _, o := range s.options {
 		if what, ok := absent[kind][o.key]; ok {
-			s.unsupported(o.line, "%s=%.40s is not supported: %s cannot be run", o.key, o.value, what)
+			s.unsupported(o.line, "%s=%.40s is not supported in %s: %s cannot be run: delete the line and train anew", o.key, o.value, s.name, what)
 		}
 		want, ok := neutralValue(kind, o.key)
 		if !ok || o.used {
 			continue
 		}
 		if v, err := parseFloat(o.value); err != nil {
-			s.fail(o.line, "%s: %v: want a number", o.key, err)
+			s.fail(o.line, "%s: %v: write it as in %s=%v", o.key, err, o.key, want)
 		} else if v != want {
-			s.unsupported(o.line, "%s=%s is not supported: only %s=%v can be run", o.key, o.value, o.key, want)
+			s.unsupported(o.line, "%s=%s is not supported in %s: only %s=%v can be run: change it and train anew", o.key, o.value, s.name, o.key, want)
 		}
 	}
 }

@@ -2,9 +2,9 @@ package darknet
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,50 +28,57 @@ func shared(t *testing.T, path ...string) string {
 	return full
 }
 
-// publishedCfgs has, for every cfg in shared/cfg, the size of its weights file:
-// that of the published file where one exists.
+// publishedCfgs has, for every cfg in shared/cfg, the number of its layers, the
+// size of its weights file (that of the published file where one exists) and
+// the warnings that it causes.
 var publishedCfgs = []struct {
-	name  string
-	bytes int64 // 0: only that it decodes
+	name     string
+	layers   int
+	bytes    int64    // 0: not known
+	warnings []string // line and start of the message
 }{
-	{"csresnext50-panet-spp", 228123400},
-	{"enet-coco", 19233100},
-	{"yolov3", 248007048},
-	{"yolov3-spp", 252209544},
-	{"yolov3-tiny", 35434956},
-	{"yolov3-tiny-prn", 19759052},
-	{"yolov3-tiny_3l", 0},
-	{"yolov3_5l", 0},
-	{"yolov4", 257717640},
-	{"yolov4-csp", 211944840},
-	{"yolov4-csp-s-mish", 33164680},
-	{"yolov4-csp-swish", 211944840},
-	{"yolov4-csp-x-swish", 399388168},
-	{"yolov4-custom", 257717640},
-	{"yolov4-p5", 283669892},
-	{"yolov4-p6", 510868180},
-	{"yolov4-sam-mish-csp-reorg-bfm", 246251912},
-	{"yolov4-tiny", 24251276},
-	{"yolov4-tiny-3l", 25336200},
-	{"yolov4-tiny-custom", 24251276},
-	{"yolov4-tiny_contrastive", 0},
-	{"yolov4x-mish", 399388168},
-	{"yolov7", 147898248},
-	{"yolov7-tiny", 24967560},
-	{"yolov7x", 285638760},
+	{"csresnext50-panet-spp", 138, 228123400, []string{"86: adds 64 channels to 128"}},
+	{"enet-coco", 146, 19233100, []string{"1038: adds 576 channels to 128", "1054: adds 576 channels to 128"}},
+	{"yolov3", 107, 248007048, nil},
+	{"yolov3-spp", 114, 252209544, nil},
+	{"yolov3-tiny", 24, 35434956, nil},
+	{"yolov3-tiny-prn", 28, 19759052, []string{"166: adds 256 channels to 128", "182: adds 256 channels to 128"}},
+	{"yolov3-tiny_3l", 31, 0, nil},
+	{"yolov3_5l", 131, 0, nil},
+	{"yolov4", 162, 257717640, nil},
+	{"yolov4-csp", 175, 211944840, nil},
+	{"yolov4-csp-s-mish", 112, 33164680, nil},
+	{"yolov4-csp-swish", 176, 211944840, nil},
+	{"yolov4-csp-x-swish", 204, 399388168, nil},
+	{"yolov4-custom", 162, 257717640, nil},
+	{"yolov4-p5", 244, 283669892, nil},
+	{"yolov4-p6", 305, 510868180, nil},
+	{"yolov4-sam-mish-csp-reorg-bfm", 216, 246251912, []string{
+		"917: adds 2048 channels to 896", "1028: adds 896 channels to 512",
+		"1156: uc_normalizer is no key of [yolo]", "1160: beta1 is no key of [yolo]", "1290: uc_normalizer is no key of [yolo]",
+		"1294: beta1 is no key of [yolo]", "1424: uc_normalizer is no key of [yolo]", "1428: beta1 is no key of [yolo]",
+	}},
+	{"yolov4-tiny", 38, 24251276, nil},
+	{"yolov4-tiny-3l", 45, 25336200, nil},
+	{"yolov4-tiny-custom", 38, 24251276, nil},
+	{"yolov4-tiny_contrastive", 55, 0, nil},
+	{"yolov4x-mish", 203, 399388168, nil},
+	{"yolov7", 143, 147898248, nil},
+	{"yolov7-tiny", 99, 24967560, nil},
+	{"yolov7x", 159, 285638760, nil},
 }
 
 func TestPublishedCfgs(t *testing.T) {
 	for _, c := range publishedCfgs {
 		t.Run(c.name, func(t *testing.T) {
-			g, warnings, err := Load(shared(t, "cfg", c.name+".cfg"), "")
+			file := shared(t, "cfg", c.name+".cfg")
+			g, warnings, err := Load(file, "")
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, w := range warnings {
-				if !strings.Contains(w.Msg, "the channels that both have are added") && !strings.Contains(w.Msg, "is no key of [yolo]") {
-					t.Errorf("published cfg has a warning: %v", w)
-				}
+			checkWarnings(t, file, warnings, c.warnings)
+			if len(g.Nodes) != c.layers {
+				t.Errorf("%d layers, want %d", len(g.Nodes), c.layers)
 			}
 			if got := longHeader + 4*total(arrays(g)); c.bytes != 0 && got != c.bytes {
 				t.Errorf("weights file of %d bytes, want %d", got, c.bytes)
@@ -81,9 +88,11 @@ func TestPublishedCfgs(t *testing.T) {
 	}
 }
 
-// ignoreLines leaves out what a written cfg cannot keep: the line numbers.
-var ignoreLines = cmp.Options{
-	cmpopts.IgnoreFields(graph.Node{}, "Line"), cmpopts.IgnoreFields(graph.Option{}, "Line"), cmpopts.EquateEmpty(),
+// ignoreText leaves out what a cfg written anew cannot keep: the text and the
+// line numbers.
+var ignoreText = cmp.Options{
+	cmpopts.IgnoreFields(graph.Graph{}, "Source"), cmpopts.IgnoreFields(graph.Node{}, "Line", "Weights"),
+	cmpopts.IgnoreFields(graph.Option{}, "Line"), cmpopts.EquateEmpty(),
 }
 
 type fataler interface {
@@ -91,71 +100,96 @@ type fataler interface {
 	Fatalf(string, ...any)
 }
 
-// checkRoundTrip writes the cfg of g and reads it back: it must be the same
-// graph, and the same text when written again.
+// checkRoundTrip writes the cfg of g anew and reads it back: it must be the
+// same graph, and the same text when written again. A graph with a text gets
+// that back.
 func checkRoundTrip(t fataler, g *graph.Graph) {
 	t.Helper()
-	var text bytes.Buffer
-	if err := Encode(&text, g); err != nil {
+	var text, again, same bytes.Buffer
+	if err := EncodeCanonical(&text, g); err != nil {
 		t.Fatalf("encode: %v", err)
 	}
 	back, _, err := Decode("back.cfg", bytes.NewReader(text.Bytes()))
 	if err != nil {
 		t.Fatalf("decode what was encoded: %v\n%s", err, text.Bytes())
 	}
-	bare := g.Clone()
-	for _, n := range bare.Nodes {
-		n.Weights = nil
+	if len(g.Net.Options) == 0 { // writing anew adds some
+		back.Net.Options = nil
 	}
-	if diff := cmp.Diff(bare, back, ignoreLines); diff != "" {
+	if diff := cmp.Diff(g, back, ignoreText); diff != "" {
 		t.Fatalf("graph changed:\n%s", diff)
 	}
-	var again bytes.Buffer
-	if err := Encode(&again, back); err != nil || !bytes.Equal(text.Bytes(), again.Bytes()) {
+	if err := EncodeCanonical(&again, back); err != nil || !bytes.Equal(text.Bytes(), again.Bytes()) {
 		t.Fatalf("text changed (%v)", err)
+	}
+	if g.Source == "" {
+		return
+	}
+	if err := Encode(&same, g); err != nil || same.String() != g.Source {
+		t.Fatalf("the text did not come back (%v):\n%s", err, cmp.Diff(g.Source, same.String()))
 	}
 }
 
-// publishedModels are those of shared/models, with the image count of their
-// headers.
-var publishedModels = []struct {
-	name   string
-	floats int64
-	seen   uint64
-}{
-	{"mobilenetv2-yolo-fastest-voc-v2", 209864, 7323136},
-	{"mobilenetv2-yolo-fastest-voc", 191214, 2836864},
-	{"mobilenetv2-yolov3-nano-coco", 891070, 14547712},
-	{"yolo-fastest-1.0", 356406, 8000000},
-	{"yolo-fastest-1.1-body", 294396, 13326656},
-	{"yolo-fastest-1.1-xl", 923486, 16000000},
-	{"yolo-fastest-1.1", 346062, 14231680},
-	{"yoloface-500k-v2", 104624, 7871728},
-	{"yoloface-500k", 130140, 1697280},
-	{"yoloface-50k", 11248, 504704},
+// publishedModels are those of shared/models.
+var publishedModels = []string{
+	"mobilenetv2-yolo-fastest-voc", "mobilenetv2-yolo-fastest-voc-v2", "mobilenetv2-yolov3-nano-coco", "yolo-fastest-1.0",
+	"yolo-fastest-1.1", "yolo-fastest-1.1-body", "yolo-fastest-1.1-xl", "yoloface-500k", "yoloface-500k-v2", "yoloface-50k",
 }
 
-func TestPublishedWeights(t *testing.T) {
-	for _, m := range publishedModels {
-		t.Run(m.name, func(t *testing.T) {
-			base := filepath.Join(shared(t, "models", m.name), m.name)
-			raw, err := os.ReadFile(base + ".weights")
-			if err != nil {
-				t.Skip(err)
+// facts are what a model's facts.json says, which another program counted.
+type facts struct {
+	Input       [3]int         `json:"input"` // width, height, channels
+	LayerTypes  map[string]int `json:"layer_types"`
+	Activations map[string]int `json:"activations"` // of the convolutions
+	Grouped     int            `json:"grouped_convolutions"`
+	Weights     struct {
+		Version [3]int32 `json:"version"`
+		Seen    uint64   `json:"seen"`
+		Floats  float64  `json:"floats"`
+	} `json:"weights_file"`
+}
+
+func readFacts(t *testing.T, name string) facts {
+	t.Helper()
+	var f facts
+	if err := json.Unmarshal([]byte(readFile(t, shared(t, "models", name, "facts.json"))), &f); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// factsOf counts the same in a graph.
+func factsOf(g *graph.Graph, h Header) facts {
+	f := facts{Input: [3]int{g.Net.Width, g.Net.Height, g.Net.Channels}, LayerTypes: map[string]int{}, Activations: map[string]int{}}
+	for _, n := range g.Nodes {
+		f.LayerTypes[n.Op.Kind()]++
+		if c := n.Conv(); c != nil {
+			f.Activations[string(c.Activation)]++
+			if c.Groups > 1 {
+				f.Grouped++
 			}
-			g, _, err := Load(base+".cfg", "")
-			if err != nil {
-				t.Fatal(err)
+		}
+	}
+	f.Weights.Version, f.Weights.Seen, f.Weights.Floats = [3]int32{h.Major, h.Minor, h.Revision}, h.Seen, float64(total(arrays(g)))
+	return f
+}
+
+func TestPublishedModels(t *testing.T) {
+	for _, name := range publishedModels {
+		t.Run(name, func(t *testing.T) {
+			want := readFacts(t, name)
+			base := filepath.Join(shared(t, "models", name), name)
+			raw := []byte(readFile(t, base+".weights"))
+			g, warnings, err := Load(base+".cfg", "")
+			if err != nil || len(warnings) > 0 {
+				t.Fatal(err, warnings)
 			}
 			h, err := DecodeWeights(base+".weights", bytes.NewReader(raw), g)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := (Header{0, 2, 5, m.seen}); h != want {
-				t.Errorf("header %v, want %v", h, want)
-			}
-			if got := total(arrays(g)); got != m.floats {
-				t.Errorf("%d floats, want %d", got, m.floats)
+			if diff := cmp.Diff(want, factsOf(g, h)); diff != "" {
+				t.Errorf("want -, got +:\n%s", diff)
 			}
 			var out bytes.Buffer
 			if err := EncodeWeights(&out, g, h.Seen); err != nil || !bytes.Equal(out.Bytes(), raw) {

@@ -16,7 +16,8 @@ import (
 // defaults, so that a parser checks once.
 //
 // Darknet reads a number with atoi or atof, which take "3abc" as 3 and "x" as
-// 0; here both are errors.
+// 0; here both are errors. It keeps them as float32, so that a larger one is an
+// error too.
 
 var number = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$`)
 
@@ -25,7 +26,7 @@ func parseFloat(text string) (float64, error) {
 		return 0, fmt.Errorf("%.40q is not a number", text)
 	}
 	v, err := strconv.ParseFloat(text, 64)
-	if err != nil {
+	if err != nil || math.Abs(v) > math.MaxFloat32 {
 		return 0, fmt.Errorf("%.40q is out of range", text)
 	}
 	return v, nil
@@ -50,7 +51,8 @@ func formatFloat(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) 
 
 // plain rewrites the numbers of a carried value that have an exponent or a
 // plus sign as plain decimals, since not every reader takes those: "4e-5"
-// becomes "0.00004".
+// becomes "0.00004". Numbers too small for a float32 stay, as they would get
+// long.
 func plain(value string) string {
 	if !strings.ContainsAny(value, "eE+") {
 		return value
@@ -60,7 +62,7 @@ func plain(value string) string {
 		if !strings.ContainsAny(p, "eE+") {
 			continue
 		}
-		if v, err := parseFloat(p); err == nil {
+		if v, err := parseFloat(p); err == nil && (v == 0 || float32(v) != 0) {
 			parts[i] = formatFloat(v)
 		}
 	}
@@ -101,7 +103,7 @@ func (s *section) int(key string, standard int) int {
 	}
 	v, err := parseInt(o.value)
 	if err != nil {
-		s.fail(o.line, "%s: %v: want a whole number", key, err)
+		s.fail(o.line, "%s: %v: write it as in %s=1", key, err, key)
 		return standard
 	}
 	return v
@@ -114,7 +116,7 @@ func (s *section) float(key string, standard float64) float64 {
 	}
 	v, err := parseFloat(o.value)
 	if err != nil {
-		s.fail(o.line, "%s: %v: want a number", key, err)
+		s.fail(o.line, "%s: %v: write it as in %s=0.5", key, err, key)
 		return standard
 	}
 	return v
@@ -129,7 +131,7 @@ func (s *section) word(key, standard string) (value string, line int) {
 	if o == nil {
 		return standard, s.line
 	}
-	if o.comment {
+	if o.comment != "" {
 		s.fail(o.line, "%s: a comment stands behind %q: Darknet takes it as part of the name: give it its own line", key, o.value)
 	}
 	return o.value, o.line
@@ -143,6 +145,15 @@ func (s *section) choice(key, standard string, among []string) string {
 	return v
 }
 
+// within takes a number that has to lie in [low, high).
+func (s *section) within(key string, standard, low, high float64) float64 {
+	v := s.float(key, standard)
+	if !(v >= low && v < high) {
+		s.fail(s.lineOf(key), "%s=%v: must be at least %v and below %v", key, v, low, high)
+	}
+	return v
+}
+
 // activation reads an activation's name. Darknet turns an unknown one into
 // relu; here that is an error.
 func (s *section) activation(standard graph.Activation) graph.Activation {
@@ -151,9 +162,21 @@ func (s *section) activation(standard graph.Activation) graph.Activation {
 	switch {
 	case slices.Contains(graph.Activations, a):
 	case otherActivations[v]:
-		s.unsupported(line, "activation=%s is not supported: supported are %v", v, graph.Activations)
+		s.unsupported(line, "activation=%s is not supported: supported are %v: train with one of those", v, graph.Activations)
 	default:
 		s.fail(line, "activation: %.40q is unknown: use one of %v", v, graph.Activations)
+	}
+	return a
+}
+
+// productActivation reads the activation of a product. Darknet's CPU code turns
+// the output into zeros for the others (src/activations.c, activate).
+func (s *section) productActivation() graph.Activation {
+	a := s.activation(graph.Linear)
+	switch a {
+	case graph.Relu6, graph.Mish, graph.Swish:
+		s.unsupported(s.lineOf("activation"), "activation=%s is not supported in %s, where Darknet's CPU code computes zeros: supported are %v",
+			a, s.name, []graph.Activation{graph.Linear, graph.Leaky, graph.Relu, graph.Logistic})
 	}
 	return a
 }
