@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"math"
-
 	G "gorgonia.org/gorgonia"
 
 	"yoloprune/yolo/engine/onednn"
@@ -117,41 +115,12 @@ func ones(n *graph.Node, g *graph.Graph) [][]float32 {
 }
 
 // shortcutScales returns the normalised weights of every input, one for each
-// channel that it adds to; see graph.Normalization.
+// channel that it adds to.
 func shortcutScales(n *graph.Node, o *graph.Shortcut, g *graph.Graph) [][]float32 {
-	per := len(n.Weights.Scale) / len(n.Inputs)
-	weights := normalized(n.Weights.Scale, per, o.Normalization)
 	out := ones(n, g)
 	for k := range out {
 		for c := range out[k] {
-			out[k][c] = weights[k*per+c%per]
-		}
-	}
-	return out
-}
-
-// normalized brings the weights of every channel, of which there are per for
-// each input, to a sum of one.
-func normalized(scale []float32, per int, norm graph.Normalization) []float32 {
-	const eps = 1e-4
-	out := make([]float32, len(scale))
-	for c := range per {
-		highest := math.Inf(-1)
-		for i := c; i < len(scale); i += per {
-			highest = max(highest, float64(scale[i]))
-		}
-		positive := func(w float32) float64 {
-			if norm == graph.NormSoftmax {
-				return math.Exp(float64(w) - highest)
-			}
-			return max(float64(w), 0.001)
-		}
-		total := eps
-		for i := c; i < len(scale); i += per {
-			total += positive(scale[i])
-		}
-		for i := c; i < len(scale); i += per {
-			out[i] = float32(positive(scale[i]) / total)
+			out[k][c] = float32(o.Factor(n.Weights, k, c, len(n.Inputs)))
 		}
 	}
 	return out

@@ -1,6 +1,9 @@
 package graph
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Op is what a node computes. The operations are the types of this package.
 type Op interface {
@@ -222,6 +225,32 @@ func (o *Shortcut) ScaleLen(inputs, c int) int {
 		return inputs * c
 	}
 	return 0
+}
+
+// Factor returns what channel c of input i is multiplied by: 1 without weights,
+// else its normalised weight.
+func (o *Shortcut) Factor(w *Weights, i, c, inputs int) float64 {
+	if o.Scaling == NoScaling {
+		return 1
+	}
+	const eps = 1e-4
+	per := len(w.Scale) / inputs
+	at := func(k int) float64 { return float64(w.Scale[k*per+c%per]) }
+	highest := at(0)
+	for k := range inputs {
+		highest = max(highest, at(k))
+	}
+	positive := func(k int) float64 {
+		if o.Normalization == NormSoftmax {
+			return math.Exp(at(k) - highest)
+		}
+		return max(at(k), 0.001)
+	}
+	total := eps
+	for k := range inputs {
+		total += positive(k)
+	}
+	return positive(i) / total
 }
 
 // PerAnchor returns the channels that one anchor takes: 5 + classes.
