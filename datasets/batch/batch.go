@@ -1,6 +1,6 @@
 // Package batch turns a datasets.Source into network input: images decoded
-// once, stretched to the network's size, augmented if asked for, and handed out
-// in batches that one goroutine prepares ahead.
+// once, brought to the network's size, augmented if asked for, and handed out in
+// batches that one goroutine prepares ahead.
 //
 // What a batch holds depends on the seed, the epoch and its position in the
 // epoch only, never on timing or on what is cached. OpenCV's own thread pool is
@@ -23,12 +23,13 @@ import (
 type Options struct {
 	Batch      int              // images a batch
 	W, H       int              // network input size
-	Augment    *augment.Options // nil: images are only stretched
+	Fit        Fit              // how images are brought to that size; not with Augment
+	Augment    *augment.Options // nil: images are only resized. Augmented ones are stretched by area first
 	Shuffle    bool             // a new order every epoch
 	Seed       uint64
 	DropLast   bool  // leave out a last batch that is not full
 	SkipBad    bool  // leave out images that cannot be read
-	CacheBytes int64 // for stretched 8-bit images: 0 means 1 GiB, negative none
+	CacheBytes int64 // for resized images: 0 means 1 GiB, negative none
 }
 
 // Batch is valid until the next one is asked for. A batch that is not full is
@@ -72,7 +73,7 @@ func New(src datasets.Source, o Options) (*Loader, error) {
 		o.Augment = &a
 	}
 	cvthreads.Set(1)
-	return &Loader{o: o, store: newStore(src, o.W, o.H, o.CacheBytes)}, nil
+	return &Loader{o: o, store: newStore(src, &o)}, nil
 }
 
 func (o *Options) check(images int) error {
@@ -85,8 +86,13 @@ func (o *Options) check(images int) error {
 		return fmt.Errorf("batch: %d images of %dx%d are too much for one batch; expected at most %d", o.Batch, o.W, o.H, maxFloats/(3*o.W*o.H))
 	case o.DropLast && o.Batch > images:
 		return fmt.Errorf("batch: %d images a batch, but there are %d images and only full batches are wanted; make batches smaller", o.Batch, images)
+	case o.Augment != nil && o.Fit != Fit{}:
+		return fmt.Errorf("batch: a fit for augmented images, %+v; expected none", o.Fit)
 	case o.Augment != nil:
 		return o.Augment.Check()
+	}
+	if err := o.Fit.Check(); err != nil {
+		return fmt.Errorf("batch: %w", err)
 	}
 	return nil
 }

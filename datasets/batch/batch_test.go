@@ -16,12 +16,9 @@ import (
 
 	"yoloprune/datasets"
 	"yoloprune/datasets/augment"
-	"yoloprune/datasets/imagefile"
 	"yoloprune/datasets/internal/cvthreads"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-	"gocv.io/x/gocv"
 )
 
 // fake is a source of files that a test has made.
@@ -157,67 +154,6 @@ func checkPlain(t *testing.T, b *Batch, s, i, w, h int) {
 	}
 }
 
-// Shrinking by two averages blocks of four.
-func TestTensorShrinks(t *testing.T) {
-	img := gocv.NewMatWithSize(2, 4, gocv.MatTypeCV8UC3)
-	defer img.Close()
-	data, err := img.DataPtrUint8()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Two rows of four pixels; blue 0,2,100,100 / 4,6,200,200, green 40, red 255.
-	for i, b := range []uint8{0, 2, 100, 100, 4, 6, 200, 200} {
-		data[3*i], data[3*i+1], data[3*i+2] = b, 40, 255
-	}
-	got := make([]float32, 6)
-	if err := Tensor(img, 2, 1, got); err != nil {
-		t.Fatal(err)
-	}
-	want := []float32{1, 40. / 255, 3. / 255, 1, 40. / 255, 150. / 255}
-	if d := cmp.Diff(want, got, cmpopts.EquateApprox(0, 1e-7)); d != "" {
-		t.Error(d)
-	}
-}
-
-func TestTensorIsTheLoadersResize(t *testing.T) {
-	src := source(t, 1, 20, 15)
-	img, err := imagefile.Read(src[0].Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer img.Close()
-	for _, s := range [][2]int{{8, 6}, {20, 15}, {40, 30}, {40, 6}} {
-		want := make([]float32, s[0]*s[1]*3)
-		if err := Tensor(img, s[0], s[1], want); err != nil {
-			t.Fatal(err)
-		}
-		b := collect(t, loader(t, src, Options{Batch: 1, W: s[0], H: s[1]}), 0, false)
-		if !slices.Equal(want, b[0].Images) {
-			t.Errorf("%v: the loader gives other values", s)
-		}
-	}
-}
-
-func TestTensorBadArguments(t *testing.T) {
-	img, grey := gocv.NewMatWithSize(4, 4, gocv.MatTypeCV8UC3), gocv.NewMatWithSize(4, 4, gocv.MatTypeCV8UC1)
-	empty := gocv.NewMat()
-	defer img.Close()
-	defer grey.Close()
-	defer empty.Close()
-	dst := make([]float32, 48)
-	for name, err := range map[string]error{
-		"short":  Tensor(img, 4, 4, dst[:47]),
-		"zero":   Tensor(img, 0, 4, nil),
-		"grey":   Tensor(grey, 4, 4, dst),
-		"empty":  Tensor(empty, 4, 4, dst),
-		"no mat": Tensor(gocv.Mat{}, 4, 4, dst),
-	} {
-		if err == nil {
-			t.Errorf("%s passes", name)
-		}
-	}
-}
-
 func TestShuffle(t *testing.T) {
 	l := loader(t, source(t, 20, 4, 4), Options{Batch: 7, W: 4, H: 4, Shuffle: true, DropLast: true, Seed: 3})
 	if l.Batches() != 2 {
@@ -293,7 +229,7 @@ func TestCacheLimit(t *testing.T) {
 	l := loader(t, src, Options{Batch: 2, W: 8, H: 8, CacheBytes: 2*8*8*3 + 5})
 	collect(t, l, 0, false)
 	kept := 0
-	for _, p := range l.store.pixels {
+	for _, p := range l.store.pictures {
 		if p != nil {
 			kept++
 		}
@@ -455,6 +391,8 @@ func TestBadOptions(t *testing.T) {
 		{src, Options{Batch: 1 << 40, W: 8, H: 8}, "too much for one batch"},
 		{src, Options{Batch: 4, W: 8, H: 8, DropLast: true}, "4 images a batch, but there are 3 images"},
 		{src, Options{Batch: 1, W: 8, H: 8, Augment: &strong}, "scale is 2"},
+		{src, Options{Batch: 1, W: 8, H: 8, Augment: &strong, Fit: Fit{Letterbox: true}}, "a fit for augmented images"},
+		{src, Options{Batch: 1, W: 8, H: 8, Fit: Fit{Resize: "cubic"}}, `kind of resize "cubic": use one of ["bilinear" "area" "darknet"]`},
 	} {
 		if _, err := New(tt.src, tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: got %v, want %q", tt.o, err, tt.want)

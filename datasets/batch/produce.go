@@ -135,13 +135,7 @@ func (p *producer) fill(b *Batch) error {
 // sample writes sample i, H x W x 3, to dst and returns its truths.
 func (p *producer) sample(i int, dst []float32) ([]datasets.Truth, error) {
 	if p.aug == nil {
-		pixels, err := p.store.load(i)
-		if err != nil {
-			return nil, err
-		}
-		toFloats(dst, pixels)
-		s := p.store.src.Sample(i)
-		return datasets.Truths(s.Boxes, s.Width, s.Height), nil
+		return p.plain(i, dst)
 	}
 	rng := p.rng(p.epoch, p.at)
 	boxes, err := p.augmented(i, rng)
@@ -154,6 +148,18 @@ func (p *producer) sample(i int, dst []float32) ([]datasets.Truth, error) {
 	}
 	toFloats(dst, pixels)
 	return datasets.Truths(boxes, p.o.W, p.o.H), nil
+}
+
+// plain is sample without augmentation. Truths are relative to the image, as
+// the boxes of head.Detect are.
+func (p *producer) plain(i int, dst []float32) ([]datasets.Truth, error) {
+	picture, err := p.store.load(i)
+	if err != nil {
+		return nil, err
+	}
+	picture.write(dst, p.o.W, p.o.H)
+	s := p.store.src.Sample(i)
+	return datasets.Truths(s.Boxes, s.Width, s.Height), nil
 }
 
 // augmented changes sample i into p.out.
@@ -189,7 +195,7 @@ func (p *producer) other(q, i int, rng *rand.Rand) (augment.Image, error) {
 
 // tile loads a sample into buffer q.
 func (p *producer) tile(q, i int) (augment.Image, error) {
-	pixels, err := p.store.load(i)
+	picture, err := p.store.load(i)
 	if err != nil {
 		return augment.Image{}, err
 	}
@@ -197,7 +203,7 @@ func (p *producer) tile(q, i int) (augment.Image, error) {
 	if err != nil {
 		return augment.Image{}, err
 	}
-	copy(to, pixels)
+	copy(to, picture.bgr)
 	s := p.store.src.Sample(i)
 	sx, sy := float64(p.o.W)/float64(s.Width), float64(p.o.H)/float64(s.Height)
 	return augment.Image{Pixels: p.tiles[q], Boxes: datasets.Scaled(s.Boxes, sx, sy)}, nil

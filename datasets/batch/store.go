@@ -9,39 +9,45 @@ import (
 	"yoloprune/datasets/imagefile"
 )
 
-// store holds the source's images at the network's size, 8 bits, B G R, as far
-// as they fit into limit bytes. Only errors may be called beside load.
+// store holds the source's images, resized for the network, as far as they fit
+// into limit bytes. Only errors may be called beside load.
 type store struct {
 	src         datasets.Source
+	fit         Fit
 	w, h        int
 	limit, used int64
-	pixels      [][]byte
-	scratch     []byte
+	pictures    []*picture
+	scratch     picture
 	bad         []error // per sample, nil for one that was read or not yet tried
 
 	mu    sync.Mutex
 	found []error
 }
 
-func newStore(src datasets.Source, w, h int, limit int64) *store {
-	return &store{
-		src: src, w: w, h: h, limit: limit,
-		pixels: make([][]byte, src.Len()),
-		bad:    make([]error, src.Len()),
+func newStore(src datasets.Source, o *Options) *store {
+	s := &store{
+		src: src, fit: o.Fit, w: o.W, h: o.H, limit: o.CacheBytes,
+		pictures: make([]*picture, src.Len()),
+		bad:      make([]error, src.Len()),
 	}
+	if o.Augment != nil {
+		s.fit = Fit{Resize: Area}
+	}
+	return s
 }
 
-// load returns sample i's pixels, H x W x 3, which are valid until the next
-// load. A sample that could not be read once is not tried again.
-func (s *store) load(i int) ([]byte, error) {
-	if s.pixels[i] != nil || s.bad[i] != nil {
-		return s.pixels[i], s.bad[i]
+// load returns sample i, which is valid until the next load. A sample that
+// could not be read once is not tried again.
+func (s *store) load(i int) (*picture, error) {
+	if s.pictures[i] != nil || s.bad[i] != nil {
+		return s.pictures[i], s.bad[i]
 	}
-	size := int64(s.w) * int64(s.h) * 3
-	dst := s.scratch
+	sample := s.src.Sample(i)
+	size := s.fit.bytes(sample.Width, sample.Height, s.w, s.h)
 	keep := s.used+size <= s.limit
-	if keep || dst == nil {
-		dst = make([]byte, size)
+	dst := &s.scratch
+	if keep {
+		dst = &picture{}
 	}
 	if err := s.decode(i, dst); err != nil {
 		s.bad[i] = err
@@ -51,14 +57,12 @@ func (s *store) load(i int) ([]byte, error) {
 		return nil, err
 	}
 	if keep {
-		s.pixels[i], s.used = dst, s.used+size
-	} else {
-		s.scratch = dst
+		s.pictures[i], s.used = dst, s.used+size
 	}
 	return dst, nil
 }
 
-func (s *store) decode(i int, dst []byte) error {
+func (s *store) decode(i int, dst *picture) error {
 	sample := s.src.Sample(i)
 	img, err := imagefile.Read(sample.Path)
 	if err != nil {
@@ -69,7 +73,7 @@ func (s *store) decode(i int, dst []byte) error {
 		return fmt.Errorf("image %d: %s is %dx%d, but its boxes are for %dx%d; correct the annotations or the file",
 			sample.ID, sample.Path, img.Cols(), img.Rows(), sample.Width, sample.Height)
 	}
-	return stretched(img, s.w, s.h, func(pixels []byte) { copy(dst, pixels) })
+	return dst.resize(img, s.fit, s.w, s.h)
 }
 
 // errors lists what could not be read so far.

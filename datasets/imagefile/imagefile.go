@@ -41,6 +41,13 @@ type UnsupportedError struct{ File, Msg string }
 
 func (e *UnsupportedError) Error() string { return e.File + ": " + e.Msg }
 
+// missingError is fs.ErrNotExist in words of its own.
+type missingError struct{ file string }
+
+func (e *missingError) Error() string { return e.file + ": no such image file" }
+
+func (e *missingError) Unwrap() error { return fs.ErrNotExist }
+
 // Size returns the size of the upright image from the file's header. A file
 // that is not there gives an error for which errors.Is(err, fs.ErrNotExist).
 func Size(path string) (w, h int, err error) {
@@ -94,7 +101,7 @@ func open(path string) (*os.File, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: no such image file: %w", path, fs.ErrNotExist)
+		return nil, &missingError{path}
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():

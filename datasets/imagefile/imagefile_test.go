@@ -236,7 +236,7 @@ func TestNoFile(t *testing.T) {
 		func(p string) error { _, _, err := Size(p); return err },
 		func(p string) error { _, err := Read(p); return err },
 	} {
-		if err := f(filepath.Join(dir, "none.jpg")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "none.jpg") {
+		if err := f(filepath.Join(dir, "none.jpg")); !errors.Is(err, fs.ErrNotExist) || !strings.HasSuffix(err.Error(), "none.jpg: no such image file") {
 			t.Errorf("missing file: %v", err)
 		}
 		if err := f(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {

@@ -1,10 +1,13 @@
-// Package validate measures a detector on an image set: forward pass,
-// decoding, non-maximum suppression and COCO's average precision.
+// Package validate finds objects in images and measures a detector on an image
+// set: resize, forward pass, decoding, non-maximum suppression and COCO's average
+// precision.
 package validate
 
 import (
 	"errors"
 	"fmt"
+
+	"gocv.io/x/gocv"
 
 	"yoloprune/datasets"
 	"yoloprune/datasets/batch"
@@ -24,10 +27,46 @@ type Source interface {
 // number of detections kept of one image.
 type Options struct {
 	Batch, Threads int
+	Fit            batch.Fit
 	Conf, NMS      float64
-	NMSKind        string
+	NMSKind        string // one of head.NMSKinds
 	MaxDet         int
 	SkipBad        bool // go on without images that cannot be read
+}
+
+// Check says which option makes no sense.
+func (o Options) Check() error {
+	if err := o.Fit.Check(); err != nil {
+		return err
+	}
+	return head.Check(nil, o.head(1, 1, 1, 1))
+}
+
+// head returns the options for decoding an image of that size.
+func (o Options) head(imageW, imageH, netW, netH int) head.Options {
+	return head.Options{
+		Conf: o.Conf, NMS: o.NMS, NMSKind: o.NMSKind, MaxDet: o.MaxDet,
+		ImageW: imageW, ImageH: imageH, NetW: netW, NetH: netH, Letterbox: o.Fit.Letterbox,
+	}
+}
+
+// Protocol names what a measurement depends on beside network and images.
+type Protocol struct {
+	Conf      float64 `json:"conf"`
+	NMS       float64 `json:"nms"`
+	NMSKind   string  `json:"nms_kind"`
+	MaxDet    int     `json:"max_det"`
+	Resize    string  `json:"resize"`
+	Letterbox bool    `json:"letterbox"`
+}
+
+// Protocol names defaults, and what auto means for g.
+func (o Options) Protocol(g *graph.Graph) Protocol {
+	p := Protocol{o.Conf, o.NMS, head.KindFor(o.NMSKind, nil), o.MaxDet, o.Fit.Kind(), o.Fit.Letterbox}
+	if h := g.Heads(); len(h) > 0 {
+		p.NMSKind = head.KindFor(o.NMSKind, h[len(h)-1].Yolo())
+	}
+	return p
 }
 
 // Validator measures networks of one input size on one image set. The decoded
@@ -48,6 +87,7 @@ type Result struct {
 	Detections []eval.Detection
 	Images     [][]head.Detection
 	Skipped    int
+	Protocol   Protocol
 }
 
 // New prepares a validator for networks of input size w x h.
@@ -55,8 +95,11 @@ func New(src Source, w, h int, o Options) (*Validator, error) {
 	if src.Len() == 0 {
 		return nil, errors.New("validation: the image set is empty")
 	}
+	if err := o.Check(); err != nil {
+		return nil, fmt.Errorf("validation: %w", err)
+	}
 	o.Batch = max(1, min(o.Batch, src.Len()))
-	loader, err := batch.New(src, batch.Options{Batch: o.Batch, W: w, H: h, SkipBad: o.SkipBad})
+	loader, err := batch.New(src, batch.Options{Batch: o.Batch, W: w, H: h, Fit: o.Fit, SkipBad: o.SkipBad})
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +128,7 @@ func (v *Validator) Run(g *graph.Graph, progress func(done, total int)) (*Result
 		return nil, err
 	}
 	defer net.Close()
-	r := &Result{Images: make([][]head.Detection, v.src.Len())}
+	r := &Result{Images: make([][]head.Detection, v.src.Len()), Protocol: v.o.Protocol(g)}
 	seen := make([]bool, v.src.Len())
 	done := 0
 	for b, err := range v.loader.Epoch(0, false) {
@@ -98,7 +141,8 @@ func (v *Validator) Run(g *graph.Graph, progress func(done, total int)) (*Result
 		}
 		for i, s := range b.Samples[:b.N] {
 			seen[s] = true
-			r.Images[s] = v.detect(g, out, i, v.src.Sample(s))
+			sample := v.src.Sample(s)
+			r.Images[s] = detect(g, out, i, v.o.head(sample.Width, sample.Height, v.w, v.h))
 		}
 		if done += b.N; progress != nil {
 			progress(done, v.src.Len())
@@ -107,16 +151,22 @@ func (v *Validator) Run(g *graph.Graph, progress func(done, total int)) (*Result
 	return r, v.evaluate(r, seen)
 }
 
-// detect decodes image i of a batch.
-func (v *Validator) detect(g *graph.Graph, out []engine.Output, i int, s datasets.Sample) []head.Detection {
-	return Detect(g, out, i, head.Options{
-		Conf: v.o.Conf, NMS: v.o.NMS, NMSKind: v.o.NMSKind, MaxDet: v.o.MaxDet,
-		ImageW: s.Width, ImageH: s.Height, NetW: v.w, NetH: v.h,
-	})
+// Image finds the objects in one image. The network is g's, for batches of one.
+func Image(g *graph.Graph, net *engine.Inference, img gocv.Mat, o Options) ([]head.Detection, error) {
+	w, h := g.Net.Width, g.Net.Height
+	x := make([]float32, g.InputShape().Size())
+	if err := o.Fit.Tensor(img, w, h, x); err != nil {
+		return nil, err
+	}
+	out, err := net.Forward(x)
+	if err != nil {
+		return nil, err
+	}
+	return detect(g, out, 0, o.head(img.Cols(), img.Rows(), w, h)), nil
 }
 
-// Detect decodes image i of a batch of raw head outputs.
-func Detect(g *graph.Graph, out []engine.Output, i int, o head.Options) []head.Detection {
+// detect decodes image i of a batch of raw head outputs.
+func detect(g *graph.Graph, out []engine.Output, i int, o head.Options) []head.Detection {
 	raws := make([]head.Raw, len(out))
 	for k, x := range out {
 		n := x.Shape.Size()

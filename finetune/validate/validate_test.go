@@ -6,10 +6,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"yoloprune/datasets/batch"
 	"yoloprune/datasets/coco"
+	"yoloprune/datasets/imagefile"
 	"yoloprune/datasets/toy"
+	"yoloprune/yolo/engine"
 	"yoloprune/yolo/eval"
 	"yoloprune/yolo/graph"
+	"yoloprune/yolo/head"
 	"yoloprune/yolo/zoo"
 )
 
@@ -70,6 +77,91 @@ func TestBatchesDoNotMatter(t *testing.T) {
 		}
 		if len(r.Detections) != len(first.Detections) || abs(r.AP-first.AP) > 1e-6 {
 			t.Errorf("batch %d: %d detections with AP %g, batch 1 has %d with %g", batch, len(r.Detections), r.AP, len(first.Detections), first.AP)
+		}
+	}
+}
+
+// TestImageIsRun: an image alone gives what it gives in a batch, by every fit.
+func TestImageIsRun(t *testing.T) {
+	_, set := scenes(t)
+	g, err := zoo.Build("yolov4-tiny", zoo.Options{Classes: 3, Width: 0.125, InputW: 128, InputH: 96})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := zoo.InitWeights(g, 7); err != nil {
+		t.Fatal(err)
+	}
+	net, err := engine.NewInference(g, engine.Options{Batch: 1, Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer net.Close()
+	var all [][]head.Detection
+	for _, fit := range []batch.Fit{{}, {Resize: batch.Darknet}, {Letterbox: true}, {Resize: batch.Darknet, Letterbox: true}} {
+		o := settings
+		o.Fit = fit
+		v, err := New(set, 128, 96, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := v.Run(g, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := imagefile.Read(set.Sample(4).Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer img.Close()
+		got, err := Image(g, net, img, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(r.Images[4], got, cmpopts.EquateApprox(1e-4, 1e-4)); d != "" || len(got) == 0 {
+			t.Errorf("%+v: %d detections: %s", fit, len(got), d)
+		}
+		all = append(all, got)
+	}
+	for i := range all {
+		for k := range i {
+			if cmp.Equal(all[i], all[k]) {
+				t.Errorf("fits %d and %d find the same, so the test shows nothing", k, i)
+			}
+		}
+	}
+}
+
+func TestProtocol(t *testing.T) {
+	g := network(t, 3)
+	heads := g.Heads()
+	heads[0].Yolo().NMSKind, heads[1].Yolo().NMSKind = "greedynms", "diounms"
+	for _, c := range []struct {
+		o    Options
+		want Protocol
+	}{
+		{Options{Conf: .1, NMS: .2, MaxDet: 3}, Protocol{.1, .2, "default", 3, "bilinear", false}},
+		{Options{NMSKind: "greedynms", Fit: batch.Fit{Resize: "area"}}, Protocol{0, 0, "greedynms", 0, "area", false}},
+		{Options{NMSKind: "auto", Fit: batch.Fit{Resize: "darknet", Letterbox: true}}, Protocol{0, 0, "diounms", 0, "darknet", true}},
+	} {
+		if got := c.o.Protocol(g); got != c.want {
+			t.Errorf("%+v: %+v, want %+v", c.o, got, c.want)
+		}
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	_, set := scenes(t)
+	for want, change := range map[string]func(*Options){
+		`kind of resize "cubic"`:     func(o *Options) { o.Fit.Resize = "cubic" },
+		`kind of suppression "soft"`: func(o *Options) { o.NMSKind = "soft" },
+		"confidence threshold 2":     func(o *Options) { o.Conf = 2 },
+		"suppression threshold -1":   func(o *Options) { o.NMS = -1 },
+		"limit of -5 detections":     func(o *Options) { o.MaxDet = -5 },
+	} {
+		o := settings
+		change(&o)
+		if _, err := New(set, 64, 64, o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %s", err, want)
 		}
 	}
 }

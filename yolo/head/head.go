@@ -47,14 +47,17 @@ type Raw struct {
 // Despite its name greedynms is not plain IoU: Darknet's exponent is fixed there
 // and beta_nms unread. diounms takes the last head's beta_nms. Zheng et al.,
 // Distance-IoU Loss, AAAI 2020, arXiv:1911.08287, section 3.4, has beta 1.
+//
+// auto is the last head's nms_kind, which Darknet applies to all heads.
 const (
+	NMSAuto    = "auto"
 	NMSDefault = "default"
 	NMSGreedy  = "greedynms"
 	NMSDIoU    = "diounms"
 )
 
 // NMSKinds lists them.
-var NMSKinds = []string{NMSDefault, NMSGreedy, NMSDIoU}
+var NMSKinds = []string{NMSAuto, NMSDefault, NMSGreedy, NMSDIoU}
 
 // defaultBeta is Darknet's beta_nms, and the exponent of greedynms.
 const defaultBeta = 0.6
@@ -69,6 +72,22 @@ type Options struct {
 	ImageW, ImageH int
 	NetW, NetH     int
 	Letterbox      bool // padded to keep the aspect (see LetterboxSize), not stretched
+
+	// NoClip returns boxes as they were predicted, as Darknet prints them: they
+	// may reach over the image's edge or lie outside it.
+	NoClip bool
+}
+
+// KindFor returns the kind of suppression that a name of NMSKinds means, "" being
+// default, for a network with this last head, which may be nil.
+func KindFor(kind string, last *graph.Yolo) string {
+	if kind == NMSAuto && last != nil {
+		kind = last.NMSKind
+	}
+	if kind == NMSAuto || kind == "" {
+		return NMSDefault
+	}
+	return kind
 }
 
 // Check says whether Detect can work with heads of this form and these options.
@@ -125,8 +144,8 @@ func (r *Raw) check() error {
 // Detect decodes the heads of one image, suppresses within each class, and
 // returns what is left by falling score; equal scores keep Darknet's order:
 // heads as given, then row, column, anchor, class. A box may come with several
-// classes. Boxes are clipped to the image, and dropped if nothing is left.
-// Predictions that are not finite, or become so, are dropped too.
+// classes. Boxes are clipped to the image, and dropped if nothing is left, unless
+// NoClip is set. Predictions that are not finite, or become so, are dropped too.
 //
 // It returns nil for input that Check refuses.
 func Detect(raws []Raw, o Options) []Detection {
@@ -166,16 +185,20 @@ func (p *predictions) detections(kept []int, o *Options) []Detection {
 			break
 		}
 		c := &p.candidates[k]
-		if box := p.boxes[c.box].clip(o); box.visible() {
+		if box := p.boxes[c.box].on(o); box.visible() {
 			out = append(out, Detection{c.class, c.score, box})
 		}
 	}
 	return out
 }
 
-// clip scales a relative box to the image and cuts off what is outside.
-func (a *corners) clip(o *Options) Box {
+// on scales a relative box to the image and, if asked to, cuts off what is
+// outside.
+func (a *corners) on(o *Options) Box {
 	w, h := float64(o.ImageW), float64(o.ImageH)
+	if o.NoClip {
+		return Box{a.x1 * w, a.y1 * h, (a.x2 - a.x1) * w, (a.y2 - a.y1) * h}
+	}
 	x1, x2 := clamp(a.x1*w, w), clamp(a.x2*w, w)
 	y1, y2 := clamp(a.y1*h, h), clamp(a.y2*h, h)
 	return Box{x1, y1, x2 - x1, y2 - y1}
@@ -184,6 +207,8 @@ func (a *corners) clip(o *Options) Box {
 // sliver is the side in pixels up to which a box is taken for a rounding error.
 const sliver = 1e-6
 
-func (b Box) visible() bool { return b.W > sliver && b.H > sliver }
+func (b Box) visible() bool {
+	return b.W > sliver && b.H > sliver && b.W <= math.MaxFloat64 && b.H <= math.MaxFloat64
+}
 
 func clamp(v, high float64) float64 { return math.Max(0, math.Min(v, high)) }

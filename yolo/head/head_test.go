@@ -201,6 +201,19 @@ func TestLetterboxSize(t *testing.T) {
 	}
 }
 
+// Darknet reads the leading digits, of the first such key.
+func TestLetterboxed(t *testing.T) {
+	for value, want := range map[string]bool{"1": true, "0": false, "2": true, "01": true, "-1": true, "00": false, "0.5": false, "1#": true, "true": false, "": false} {
+		n := graph.Net{Options: []graph.Option{{Key: "letterbox", Value: "0"}, {Key: "letter_box", Value: value}, {Key: "letter_box", Value: "0"}}}
+		if got := Letterboxed(n); got != want {
+			t.Errorf("letter_box=%s: %v, want %v", value, got, want)
+		}
+	}
+	if Letterboxed(graph.Net{}) {
+		t.Error("letterboxed without letter_box")
+	}
+}
+
 func TestResizeUndone(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -236,11 +249,16 @@ func TestClip(t *testing.T) {
 	r := newRaw(4, 4, 1, [2]float64{32, 8})
 	r.set(0, 0, 0, 0, 0, 0, 0, 0, 0)
 	checkDetections(t, Detect([]Raw{r}, square(64)), []Detection{{0, .25, Box{0, 4, 24, 8}}})
+	whole := square(64)
+	whole.NoClip = true
+	checkDetections(t, Detect([]Raw{r}, whole), []Detection{{0, .25, Box{-8, 4, 32, 8}}})
 
 	// In the margin of a letterbox: the image 64x16 takes rows 24 to 40 of the
 	// input, the box rows 4 to 12.
 	o := Options{Conf: .1, ImageW: 64, ImageH: 16, NetW: 64, NetH: 64, Letterbox: true}
 	checkDetections(t, Detect([]Raw{r}, o), nil)
+	o.NoClip, o.MaxDet, o.NMS = true, 1, .5
+	checkDetections(t, Detect([]Raw{r}, o), []Detection{{0, .25, Box{-8, -20, 32, 8}}})
 }
 
 // What lies outside the image still suppresses, as in Darknet, but takes no
@@ -284,6 +302,10 @@ func TestNotFinite(t *testing.T) {
 		r.set(0, 0, 0, 0, 0, tw, tw, 3, 3)
 		checkDetections(t, Detect([]Raw{r}, square(32)), nil)
 	}
+	// A number relative to the image, but not in pixels. exp(700)*8/32 is 2.5e303.
+	wide := newRaw(1, 1, 1, [2]float64{8, 8})
+	wide.set(0, 0, 0, 0, 0, 700, 0, 3, 3)
+	checkDetections(t, Detect([]Raw{wide}, Options{Conf: .1, ImageW: 1 << 30, ImageH: 1, NetW: 32, NetH: 32, NoClip: true}), nil)
 	// Large, but a number: the whole image.
 	r := newRaw(1, 1, 1, [2]float64{8, 8})
 	r.set(0, 0, 0, 0, 0, 80, 80, 0, 0)
@@ -301,7 +323,7 @@ func TestCheck(t *testing.T) {
 		{"conf NaN", func(_ *Raw, o *Options) { o.Conf = math.NaN() }, "confidence threshold NaN: must be in [0, 1]"},
 		{"conf 25", func(_ *Raw, o *Options) { o.Conf = 25 }, "confidence threshold 25"},
 		{"nms 1.5", func(_ *Raw, o *Options) { o.NMS = 1.5 }, "suppression threshold 1.5: must be in [0, 1]"},
-		{"kind", func(_ *Raw, o *Options) { o.NMSKind = "greedy" }, `kind of suppression "greedy": use one of ["default" "greedynms" "diounms"]`},
+		{"kind", func(_ *Raw, o *Options) { o.NMSKind = "greedy" }, `kind of suppression "greedy": use one of ["auto" "default" "greedynms" "diounms"]`},
 		{"limit", func(_ *Raw, o *Options) { o.MaxDet = -1 }, "limit of -1 detections"},
 		{"no yolo", func(r *Raw, _ *Options) { r.Yolo = nil }, "head 0: has no yolo parameters"},
 		{"channels", func(r *Raw, _ *Options) { r.Yolo.Classes = 3 }, "head 0: 6 channels for 1 anchors and 3 classes"},

@@ -1,5 +1,19 @@
 package head
 
+import (
+	"strings"
+
+	"yoloprune/yolo/graph"
+)
+
+// Letterboxed says whether Darknet's detector commands letterbox images for the
+// network, which letter_box in [net] decides: any number but 0.
+func Letterboxed(n graph.Net) bool {
+	v, _ := graph.Lookup(n.Options, "letter_box")
+	v = strings.TrimLeft(v, "+-0")
+	return v != "" && v[0] >= '1' && v[0] <= '9'
+}
+
 // LetterboxSize fits an image of w x h into a network input: scaled with its
 // aspect kept to nw x nh, rounded down but at least 1, and pasted with its top
 // left corner at (padX, padY). A side that is not positive gives zeros.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math"
 	"slices"
+
+	"yoloprune/yolo/graph"
 )
 
 // suppressor is one kind of non-maximum suppression.
@@ -15,13 +17,17 @@ type suppressor struct {
 
 func newSuppressor(raws []Raw, o *Options) *suppressor {
 	s := &suppressor{threshold: o.NMS, o: o}
-	switch o.NMSKind {
+	var last *graph.Yolo
+	if n := len(raws); n > 0 {
+		last = raws[n-1].Yolo
+	}
+	switch KindFor(o.NMSKind, last) {
 	case NMSGreedy:
 		s.beta = defaultBeta
 	case NMSDIoU:
 		s.beta = defaultBeta
-		if n := len(raws); n > 0 && raws[n-1].Yolo.BetaNMS > 0 {
-			s.beta = raws[n-1].Yolo.BetaNMS
+		if last != nil && last.BetaNMS > 0 {
+			s.beta = last.BetaNMS
 		}
 	}
 	return s
@@ -72,7 +78,7 @@ func (p *predictions) keep(kept, class []int, s *suppressor) []int {
 			continue
 		}
 		kept = append(kept, c)
-		if box.clip(s.o).visible() {
+		if box.on(s.o).visible() {
 			visible++
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"yoloprune/cmd/yoloprune/internal/pipeline"
-	"yoloprune/datasets/batch"
 	"yoloprune/datasets/imagefile"
 	"yoloprune/finetune/validate"
 	"yoloprune/yolo/engine"
@@ -18,9 +17,9 @@ import (
 )
 
 type predictFlags struct {
-	cfg, weights, names, save string
-	o                         validate.Options
-	json                      bool
+	cfg, weights, names, save, letterbox string
+	o                                    validate.Options
+	json                                 bool
 }
 
 // prediction is an entry of `predict --json`.
@@ -40,6 +39,8 @@ func (a *app) predictCommand() *cobra.Command {
 	f := predictFlags{o: validate.Options{Batch: 1}}
 	c := &cobra.Command{
 		Use: "predict --cfg MODEL.cfg --weights MODEL.weights IMAGE ...", Short: "Find objects in images",
+		Example: `  yoloprune predict --cfg model.cfg --weights model.weights --names model.names photo.jpg
+  yoloprune predict --cfg model.cfg --weights model.weights --resize darknet photo.jpg   as Darknet itself does`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := require(c, "cfg", "weights"); err != nil {
 				return err
@@ -47,7 +48,7 @@ func (a *app) predictCommand() *cobra.Command {
 			if len(args) == 0 {
 				return usagef("%s needs at least one image", c.CommandPath())
 			}
-			if err := checkDetection(f.o); err != nil {
+			if err := checkDetection(f.o, f.letterbox); err != nil {
 				return err
 			}
 			return a.predict(f, args)
@@ -58,7 +59,7 @@ func (a *app) predictCommand() *cobra.Command {
 	c.Flags().StringVar(&f.names, "names", "", "names file, one class a line")
 	c.Flags().StringVar(&f.save, "save", "", "folder for copies of the images with boxes drawn")
 	c.Flags().BoolVar(&f.json, "json", false, "print one JSON array")
-	detectionFlags(c, &f.o, 0.25, 0.45)
+	detectionFlags(c, &f.o, &f.letterbox, detection{0.25, 0.45, head.NMSAuto})
 	return c
 }
 
@@ -70,6 +71,7 @@ func (a *app) predict(f predictFlags, images []string) error {
 	if err := pipeline.CheckDetector(g); err != nil {
 		return fmt.Errorf("%s: %w", f.cfg, err)
 	}
+	f.o.Fit.Letterbox = letterboxes(f.letterbox, g)
 	names, err := readNames(f.names, g.Heads()[0].Yolo().Classes)
 	if err != nil {
 		return err
@@ -102,18 +104,11 @@ func detect(g *graph.Graph, net *engine.Inference, path string, o validate.Optio
 		return nil, err
 	}
 	defer img.Close()
-	x := make([]float32, g.InputShape().Size())
-	if err := batch.Tensor(img, g.Net.Width, g.Net.Height, x); err != nil {
+	dets, err := validate.Image(g, net, img, o)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	raw, err := net.Forward(x)
-	if err != nil {
-		return nil, err
-	}
-	return validate.Detect(g, raw, 0, head.Options{
-		Conf: o.Conf, NMS: o.NMS, NMSKind: o.NMSKind, MaxDet: o.MaxDet,
-		ImageW: img.Cols(), ImageH: img.Rows(), NetW: g.Net.Width, NetH: g.Net.Height,
-	}), nil
+	return dets, nil
 }
 
 // saveDrawing writes dir/name-boxes.jpg, or dir/name-boxes-2.jpg and so on when

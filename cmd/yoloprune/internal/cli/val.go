@@ -3,11 +3,13 @@ package cli
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"yoloprune/cmd/yoloprune/internal/pipeline"
 	"yoloprune/cmd/yoloprune/internal/term"
+	"yoloprune/datasets/batch"
 	"yoloprune/datasets/coco"
 	"yoloprune/finetune/validate"
 	"yoloprune/yolo/eval"
@@ -17,7 +19,7 @@ import (
 
 type valFlags struct {
 	cfg, weights, images, annotations, names, predictions string
-	protocol                                              string
+	protocol, letterbox                                   string
 	o                                                     validate.Options
 	json                                                  bool
 }
@@ -32,7 +34,7 @@ func (a *app) valCommand() *cobra.Command {
 			if f.protocol != "coco" {
 				return usagef("--protocol %s: only coco is supported yet", f.protocol)
 			}
-			if err := checkDetection(f.o); err != nil {
+			if err := checkDetection(f.o, f.letterbox); err != nil {
 				return err
 			}
 			if f.predictions != "" {
@@ -60,41 +62,57 @@ func (a *app) valCommand() *cobra.Command {
 	c.Flags().BoolVar(&f.json, "json", false, "print one JSON object")
 	c.Flags().IntVar(&f.o.Batch, "batch", 16, "images a forward pass")
 	c.Flags().BoolVar(&f.o.SkipBad, "skip-bad", false, "go on without images that cannot be read")
-	detectionFlags(c, &f.o, 0.001, 0.65)
+	detectionFlags(c, &f.o, &f.letterbox, detection{0.001, 0.65, head.NMSDefault})
 	return c
 }
 
+// detection has what commands find boxes with unless flags say otherwise.
+type detection struct {
+	conf, nms float64
+	kind      string
+}
+
 // detectionFlags adds the flags that say how boxes are found.
-func detectionFlags(c *cobra.Command, o *validate.Options, conf, nms float64) {
-	c.Flags().Float64Var(&o.Conf, "conf", conf, "score threshold")
-	c.Flags().Float64Var(&o.NMS, "nms", nms, "IoU over which the weaker box of a class is suppressed")
-	c.Flags().StringVar(&o.NMSKind, "nms-kind", "default", "default, greedynms or diounms")
+func detectionFlags(c *cobra.Command, o *validate.Options, letterbox *string, d detection) {
+	c.Flags().StringVar(&o.Fit.Resize, "resize", batch.Bilinear, "how images are resized: bilinear, as OpenCV's dnn module does; area; or darknet")
+	c.Flags().StringVar(letterbox, "letterbox", "auto", "keep the image's aspect and pad with grey: true, false, or auto, which is as letter_box in the cfg says")
+	c.Flags().Lookup("letterbox").NoOptDefVal = "true"
+	c.Flags().Float64Var(&o.Conf, "conf", d.conf, "score threshold")
+	c.Flags().Float64Var(&o.NMS, "nms", d.nms, "overlap over which the weaker box of a class is suppressed")
+	c.Flags().StringVar(&o.NMSKind, "nms-kind", d.kind, "the overlap's measure: default, which is the IoU, greedynms, diounms, or auto, which is as the cfg says")
 	c.Flags().IntVar(&o.MaxDet, "max-det", 300, "boxes kept of an image")
 	c.Flags().IntVar(&o.Threads, "threads", 0, "OpenMP threads; 0: one a core")
 }
 
 // networkFlags are the flags of val that --predictions has no use for.
-var networkFlags = []string{"cfg", "weights", "images", "names", "conf", "nms", "nms-kind", "max-det", "batch", "threads", "skip-bad"}
+var networkFlags = []string{"cfg", "weights", "images", "names", "resize", "letterbox", "conf", "nms", "nms-kind", "max-det", "batch", "threads", "skip-bad"}
 
 // maxThreads is the experiment file's limit, too; OpenMP crashes at numbers far
 // above it.
 const maxThreads = 1024
 
 // checkDetection checks the values of those flags.
-func checkDetection(o validate.Options) error {
-	err := head.Check(nil, head.Options{
-		Conf: o.Conf, NMS: o.NMS, NMSKind: o.NMSKind, MaxDet: o.MaxDet,
-		ImageW: 1, ImageH: 1, NetW: 1, NetH: 1,
-	})
+func checkDetection(o validate.Options, letterbox string) error {
+	err := o.Check()
 	switch {
 	case err != nil:
 		return usageError{err}
+	case !slices.Contains([]string{"auto", "true", "false"}, letterbox):
+		return usagef("--letterbox=%s: use true, false or auto", letterbox)
 	case o.Batch < 1:
 		return usagef("--batch %d: not a number of images from 1 on", o.Batch)
 	case o.Threads < 0 || o.Threads > maxThreads:
 		return usagef("--threads %d: not in [0, %d]; 0 is one a core", o.Threads, maxThreads)
 	}
 	return nil
+}
+
+// letterboxes says what --letterbox means for a network.
+func letterboxes(flag string, g *graph.Graph) bool {
+	if flag == "auto" {
+		return head.Letterboxed(g.Net)
+	}
+	return flag == "true"
 }
 
 func (a *app) valPredictions(f valFlags) error {
@@ -155,7 +173,8 @@ func (a *app) valModel(f valFlags) error {
 	if err := pipeline.CheckDetector(g); err != nil {
 		return fmt.Errorf("%s: %w", f.cfg, err)
 	}
-	set, err := openSet(f, g)
+	f.o.Fit.Letterbox = letterboxes(f.letterbox, g)
+	set, err := a.openSet(f, g)
 	if err != nil {
 		return skipHint(err, f.o.SkipBad)
 	}
@@ -186,16 +205,23 @@ func problems(set *coco.Set) []string {
 	return p.Lines()
 }
 
-func openSet(f valFlags, g *graph.Graph) (*coco.Set, error) {
-	o := coco.Options{SkipBad: f.o.SkipBad}
+func (a *app) openSet(f valFlags, g *graph.Graph) (*coco.Set, error) {
+	var names []string
 	if f.names != "" {
-		names, err := readNames(f.names, g.Heads()[0].Yolo().Classes)
-		if err != nil {
+		var err error
+		if names, err = readNames(f.names, g.Heads()[0].Yolo().Classes); err != nil {
 			return nil, err
 		}
-		o.Names = names
 	}
-	return coco.Load(f.annotations, f.images, o)
+	set, err := coco.Load(f.annotations, f.images, coco.Options{SkipBad: f.o.SkipBad})
+	if err != nil {
+		return nil, err
+	}
+	renamed, err := matchNames(f.names, names, f.annotations, set.Names())
+	if renamed != "" {
+		a.warn("warning: %s", renamed)
+	}
+	return set, err
 }
 
 // measure runs a network over an image set.
@@ -211,7 +237,7 @@ func (a *app) measure(g *graph.Graph, set *coco.Set, o validate.Options) (*pipel
 	if r.Skipped > 0 {
 		a.warn("warning: %d unreadable images left out", r.Skipped)
 	}
-	return pipeline.NewMetrics(g, r, o, set.Len()), r.Result, nil
+	return pipeline.NewMetrics(g, r, set.Len()), r.Result, nil
 }
 
 func (a *app) printResult(r *eval.Result) error {

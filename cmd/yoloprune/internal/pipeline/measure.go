@@ -35,23 +35,16 @@ type Metrics struct {
 
 // Protocol names what a figure depends on beside the network.
 type Protocol struct {
-	Evaluator string  `json:"evaluator"`
-	Conf      float64 `json:"conf"`
-	NMS       float64 `json:"nms"`
-	NMSKind   string  `json:"nms_kind"`
-	MaxDet    int     `json:"max_det"`
-	Resize    string  `json:"resize"`
+	Evaluator string `json:"evaluator"`
+	validate.Protocol
 }
 
 // COCOEvaluator is the evaluator's description in every protocol.
 const COCOEvaluator = "COCO bbox, 101 points, IoU .50:.95, 100 detections a class"
 
 // NewMetrics joins a result with the network's cost.
-func NewMetrics(g *graph.Graph, m *validate.Result, o validate.Options, images int) *Metrics {
-	out := &Metrics{
-		Protocol: Protocol{COCOEvaluator, o.Conf, o.NMS, o.NMSKind, o.MaxDet, "stretch"},
-		Skipped:  m.Skipped,
-	}
+func NewMetrics(g *graph.Graph, m *validate.Result, images int) *Metrics {
+	out := &Metrics{Protocol: Protocol{COCOEvaluator, m.Protocol}, Skipped: m.Skipped}
 	out.Images = images - m.Skipped
 	out.setCost(g)
 	out.SetResult(m.Result)
@@ -116,7 +109,7 @@ func (r *Run) measureSplit(name string, set *coco.Set) (*validate.Result, *Metri
 	if err != nil {
 		return nil, nil, err
 	}
-	m := NewMetrics(r.g, res, r.validation(), set.Len())
+	m := NewMetrics(r.g, res, set.Len())
 	m.Stage = name
 	if m.Skipped > 0 {
 		r.warn("%s: %d images could not be read and are left out of the measurement", name, m.Skipped)
