@@ -18,7 +18,7 @@ import (
 //
 //	graph < {darknet, zoo, onnx, cost, head, eval}
 //	graph < depgraph < importance < plan < surgery
-//	graph < engine/ref, engine/onednn < engine
+//	graph, engine/mask < engine/ref, engine/onednn < engine
 //	head, eval < datasets
 //	engine, head, eval, datasets < finetune
 //	cost, eval, plan < report
@@ -34,7 +34,8 @@ var may = map[string][]string{
 	"yolo/head":          {"yolo/graph"},
 	"yolo/eval":          {"yolo/graph"},
 	"yolo/engine":        {"yolo/graph", "yolo/engine"},
-	"yolo/engine/ref":    {"yolo/graph"},
+	"yolo/engine/mask":   {},
+	"yolo/engine/ref":    {"yolo/graph", "yolo/engine/mask"},
 	"yolo/engine/onednn": {"yolo/graph"},
 	"pruning/depgraph":   {"yolo/graph"},
 	"pruning/importance": {"yolo/graph", "pruning/depgraph"},

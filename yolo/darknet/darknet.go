@@ -4,13 +4,15 @@
 //
 // The formats have no specification; this package follows AlexeyAB's program
 // (https://github.com/AlexeyAB/darknet, src/parser.c and src/option_list.c) and
-// says where it is stricter. What it writes keeps to the subset that OpenCV,
-// DeepStream, ncnn, tkDNN and the forks of Darknet read alike.
+// says where it is stricter. A cfg that was read keeps its text, of which only
+// what has changed is edited. One that is written anew keeps to the subset that
+// OpenCV, DeepStream, ncnn, tkDNN and the forks of Darknet read alike.
 package darknet
 
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/google/renameio/v2"
@@ -85,42 +87,64 @@ func loadCfg(path string) (*graph.Graph, []Warning, error) {
 	return Decode(path, f)
 }
 
+// LoadBackbone reads a partial weights file into g's first layers and returns
+// how many those are.
+func LoadBackbone(path string, g *graph.Graph) (int, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	_, layers, err := DecodePartialWeights(path, f, g)
+	return layers, err
+}
+
 // Save writes a graph as a cfg and a weights file; a path may be empty to leave
 // that file out. Neither file is touched unless both can be encoded, and each
 // one is replaced whole or not at all. The weights are marked as having seen
 // no images, so that a training with Darknet starts its schedule afresh.
 func Save(cfgPath, weightsPath string, g *graph.Graph) error {
-	var cfg, weights bytes.Buffer
+	return save(cfgPath, weightsPath, g, Encode)
+}
+
+// SaveCanonical is Save with a cfg that is written anew; see EncodeCanonical.
+func SaveCanonical(cfgPath, weightsPath string, g *graph.Graph) error {
+	return save(cfgPath, weightsPath, g, EncodeCanonical)
+}
+
+func save(cfgPath, weightsPath string, g *graph.Graph, encode func(io.Writer, *graph.Graph) error) error {
+	var cfg bytes.Buffer
 	if cfgPath != "" {
-		if err := Encode(&cfg, g); err != nil {
+		if err := encode(&cfg, g); err != nil {
 			return fmt.Errorf("%s: %w", cfgPath, err)
 		}
 	}
 	if weightsPath != "" {
-		weights.Grow(longHeader + 4*weightsLen(g))
-		if err := EncodeWeights(&weights, g, 0); err != nil {
-			return fmt.Errorf("%s: %w", weightsPath, err)
+		if err := SaveWeights(weightsPath, g, len(g.Nodes)); err != nil {
+			return err
 		}
 	}
-	if err := replace(weightsPath, &weights); err != nil {
-		return err
-	}
-	return replace(cfgPath, &cfg)
-}
-
-func weightsLen(g *graph.Graph) int {
-	n := 0
-	for _, c := range g.Convs() {
-		n += c.Weights.Len()
-	}
-	return n
-}
-
-func replace(path string, data *bytes.Buffer) error {
-	if path == "" {
+	if cfgPath == "" {
 		return nil
 	}
-	if err := renameio.WriteFile(path, data.Bytes(), 0o666); err != nil {
+	if err := renameio.WriteFile(cfgPath, cfg.Bytes(), 0o666); err != nil {
+		return fmt.Errorf("%s: %w", cfgPath, err)
+	}
+	return nil
+}
+
+// SaveWeights writes the weights of the layers before number layers to a file,
+// which is replaced whole or not at all.
+func SaveWeights(path string, g *graph.Graph, layers int) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o666), renameio.WithExistingPermissions())
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	defer f.Cleanup()
+	if err := EncodePartialWeights(f, g, layers, 0); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package darknet
 
 import (
 	"fmt"
+	"strings"
 
 	"yoloprune/yolo/graph"
 )
@@ -24,11 +25,15 @@ func (d *weightsReader) wrongLength(g *graph.Graph, list []array, body int64) er
 // describe explains a file whose floats take body bytes, which is not the
 // right number.
 func (d *weightsReader) describe(g *graph.Graph, list []array, bad *misfit, body int64) error {
-	found := fmt.Sprintf("%d floats", body/4)
-	if odd := body % 4; odd != 0 {
-		found += fmt.Sprintf(" and %d bytes", odd)
+	return d.errorf("holds %s, the network needs %d: %s", floatsIn(body), total(list), where(g, list, bad, body))
+}
+
+func floatsIn(bytes int64) string {
+	s := fmt.Sprintf("%d floats", bytes/4)
+	if odd := bytes % 4; odd != 0 {
+		s += fmt.Sprintf(" and %d bytes", odd)
 	}
-	return d.errorf("holds %s, the network needs %d: %s", found, total(list), where(g, list, bad, body))
+	return s
 }
 
 // where names the first layer that does not fit a file of the wrong length.
@@ -59,8 +64,9 @@ func where(g *graph.Graph, list []array, bad *misfit, body int64) string {
 func whereItEnds(list []array, bad *misfit) string {
 	a := list[bad.index]
 	msg := fmt.Sprintf("%v is the first layer that does not fit: %s", a.node, bad.what)
-	if before := convBefore(list, bad.index); before != nil && a.role == "bias" {
-		msg += fmt.Sprintf(" (if none, it is a partial file, up to %v)", before)
+	if before := convBefore(list, bad.index); before != nil && strings.Contains(bad.what, "after 0 of") && list[bad.index-1].node != a.node {
+		msg += fmt.Sprintf("; it is probably a partial file of the layers up to %v, which only start a training: name it as model.backbone", before)
+		return msg
 	}
 	return msg + "; copy the file again if it was cut short, else " + otherNetwork
 }
@@ -125,7 +131,7 @@ func headConv(g *graph.Graph, head *graph.Node) *graph.Node {
 // damaged explains an impossible value in a file of the right length.
 func (d *weightsReader) damaged(a array, bad *misfit) error {
 	hint := badValues
-	if a.role == "variance" {
+	if a.Role == "variance" {
 		hint = "the file is damaged, or " + otherNetwork
 	}
 	return d.errorf("%v does not fit: %s; %s", a.node, bad.what, hint)

@@ -199,3 +199,27 @@ func TestPublishedModels(t *testing.T) {
 		})
 	}
 }
+
+// TestPartialSizes has the sizes of the partial files that people start from:
+// the first three are those of the published files.
+func TestPartialSizes(t *testing.T) {
+	for _, c := range []struct {
+		cfg    string
+		layers int
+		bytes  int64
+	}{
+		{"yolov4", 137, 170038676}, {"yolov4-tiny", 29, 19789716}, {"yolov3", 74, 162482580},
+		{"yolov4-csp", 142, 146548116}, {"yolov7", 132, 121266068}, {"yolov7-tiny", 87, 17843092},
+	} {
+		g, _, err := Load(shared(t, "cfg", c.cfg+".cfg"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := longHeader + 4*total(before(arrays(g), c.layers)); got != c.bytes {
+			t.Errorf("%s: the first %d layers take %d bytes, want %d", c.cfg, c.layers, got, c.bytes)
+		}
+		if layers, exact := layersIn(arrays(g), c.bytes-longHeader); !exact || layers > c.layers {
+			t.Errorf("%s: %d bytes are %d layers (%v), want %d", c.cfg, c.bytes, layers, exact, c.layers)
+		}
+	}
+}

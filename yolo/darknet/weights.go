@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"slices"
+	"unsafe"
 
 	"yoloprune/yolo/graph"
 )
@@ -29,11 +31,11 @@ const (
 	// -7e-44; with every reader's epsilon, 1e-6 or more, such a batch norm
 	// still has a root.
 	leastVariance = -1e-6
-	// chunk is the size in bytes in which floats are converted.
+	// chunk is the number of floats that are read and checked at once.
 	chunk = 1 << 16
-	// trusted is the number of floats that are allocated at once from a reader
+	// untrusted is the number of floats that are allocated at once from a reader
 	// whose length is not known.
-	trusted = 1 << 18
+	untrusted = 1 << 18
 	// maxRest bounds how far a reader of unknown length is read to its end.
 	maxRest = 1 << 30
 )
@@ -41,58 +43,66 @@ const (
 // array is one run of floats in a weights file.
 type array struct {
 	node *graph.Node
-	role string
-	n    int
+	graph.Array
 }
 
-// arrays lists a network's floats in file order (src/parser.c,
-// save_convolutional_weights): for every convolution the biases, which are
-// beta under a batch norm; then with one gamma, mean, variance; then the kernel.
+// arrays lists a network's floats in file order (src/parser.c, save_weights_upto):
+// layer by layer, each in the order of graph.Arrays.
 func arrays(g *graph.Graph) []array {
 	var out []array
-	for _, n := range g.Convs() {
-		c := n.Conv()
-		out = append(out, array{n, "bias", c.Filters})
-		if c.BatchNorm {
-			out = append(out, array{n, "gamma", c.Filters}, array{n, "mean", c.Filters}, array{n, "variance", c.Filters})
+	for _, n := range g.Nodes {
+		for _, a := range g.Arrays(n) {
+			out = append(out, array{n, a})
 		}
-		out = append(out, array{n, "kernel", c.KernelLen(g.ShapeOf(n.Inputs[0]).C)})
 	}
 	return out
+}
+
+// before returns the arrays of the layers before number layers.
+func before(list []array, layers int) []array {
+	i := slices.IndexFunc(list, func(a array) bool { return int(a.node.ID) >= layers })
+	if i < 0 {
+		return list
+	}
+	return list[:i]
 }
 
 func total(list []array) int64 {
 	var n int64
 	for _, a := range list {
-		n += int64(a.n)
+		n += int64(a.Len)
 	}
 	return n
 }
 
-// in returns the place of the array in its node's weights.
-func (a array) in(w *graph.Weights) *[]float32 {
-	switch a.role {
-	case "bias":
-		return &w.Bias
-	case "gamma":
-		return &w.Gamma
-	case "mean":
-		return &w.Mean
-	case "variance":
-		return &w.Var
+// fault returns the first impossible value of a part of the array that starts
+// at value first, and what it is; -1 if all are possible.
+//
+// A float is NaN or infinite when all bits of its exponent are set. The loop
+// over a part only joins conditions, so that it runs at memory speed.
+func (a array) fault(first int, part []float32) (i int, what string) {
+	bad := false
+	if a.Role == "variance" {
+		for _, v := range part {
+			bad = bad || !(v >= leastVariance && v <= math.MaxFloat32)
+		}
+	} else {
+		for _, v := range part {
+			bad = bad || math.Float32bits(v)&0x7f800000 == 0x7f800000
+		}
 	}
-	return &w.Kernel
-}
-
-// check returns what is impossible about value i of the array, or "".
-func (a array) check(i int, v float32) string {
-	switch {
-	case math.Float32bits(v)&0x7f800000 == 0x7f800000:
-		return fmt.Sprintf("%s value %d of %d is %v", a.role, i, a.n, v)
-	case v < leastVariance && a.role == "variance":
-		return fmt.Sprintf("variance %d of %d is %v, but no variance is negative", i, a.n, v)
+	if !bad {
+		return -1, ""
 	}
-	return ""
+	for i, v := range part {
+		switch {
+		case math.Float32bits(v)&0x7f800000 == 0x7f800000:
+			return i, fmt.Sprintf("%s value %d of %d is %v", a.Role, first+i, a.Len, v)
+		case v < leastVariance && a.Role == "variance":
+			return i, fmt.Sprintf("variance %d of %d is %v, but no variance is negative", first+i, a.Len, v)
+		}
+	}
+	return -1, ""
 }
 
 // misfit is the first place where a file does not suit the network.
@@ -108,28 +118,81 @@ type weightsReader struct {
 	r     io.Reader
 	known bool // the file's length is known and right
 	read  int64
-	buf   []byte
+
+	scratch []float32 // for what is not kept
 }
 
 // DecodeWeights reads a weights file into the nodes of g; name is the file's
 // name for messages. The file must hold exactly the floats that g needs, all
 // of them finite and no variance below -1e-6: Darknet itself ignores a surplus
 // and leaves missing weights random. On an error g keeps the weights it had.
+//
+// Beside the weights themselves next to no memory is needed.
 func DecodeWeights(name string, r io.Reader, g *graph.Graph) (Header, error) {
-	if err := g.Infer(); err != nil {
-		return Header{}, err
-	}
-	size := sizeOf(r)
-	d := &weightsReader{file: name, r: r, buf: make([]byte, chunk)}
-	h, err := d.header()
+	d, h, size, err := open(name, r, g)
 	if err != nil {
 		return h, err
 	}
-	if list := arrays(g); size >= 0 && size-h.size() != 4*total(list) {
-		return h, d.wrongLength(g, list, size-h.size())
+	list := arrays(g)
+	if size >= 0 && size != 4*total(list) {
+		return h, d.wrongLength(g, list, size)
 	}
 	d.known = size >= 0
-	return h, d.body(g)
+	return h, d.body(g, list)
+}
+
+// DecodePartialWeights reads a file of the weights of g's first layers, such as
+// yolov4.conv.137, and returns how many layers those are; the other nodes keep
+// the weights they had. The file must end with a layer.
+func DecodePartialWeights(name string, r io.Reader, g *graph.Graph) (Header, int, error) {
+	d, h, size, err := open(name, r, g)
+	if err != nil {
+		return h, 0, err
+	}
+	if size < 0 {
+		return h, 0, d.errorf("its length is not known: a partial file is read from a file only")
+	}
+	all := arrays(g)
+	layers, exact := layersIn(all, size)
+	if !exact {
+		return h, 0, d.errorf("holds %s, which is no whole number of layers: it stops in %v; %s", floatsIn(size), g.Nodes[layers], otherNetwork)
+	}
+	d.known = true
+	return h, layers, d.body(g, before(all, layers))
+}
+
+// layersIn returns how many of the first layers take size bytes; if none do
+// exactly, the layer in which they end.
+func layersIn(list []array, size int64) (layers int, exact bool) {
+	sum := int64(0)
+	for i, a := range list {
+		if sum += 4 * int64(a.Len); sum > size {
+			return int(a.node.ID), false
+		}
+		if last := i+1 == len(list) || list[i+1].node != a.node; sum == size && last {
+			return int(a.node.ID) + 1, true
+		}
+	}
+	if len(list) == 0 {
+		return 0, false
+	}
+	return int(list[len(list)-1].node.ID), false
+}
+
+// open reads the header and finds out the size of the body, -1 if it can not
+// be known.
+func open(name string, r io.Reader, g *graph.Graph) (*weightsReader, Header, int64, error) {
+	d := &weightsReader{file: name, r: r}
+	if err := g.Infer(); err != nil {
+		return d, Header{}, 0, err
+	}
+	size := sizeOf(r)
+	h, err := d.header()
+	if size >= 0 {
+		size -= h.size()
+	}
+	d.scratch = make([]float32, chunk)
+	return d, h, size, err
 }
 
 // sizeOf returns the bytes that are left in r, or -1 if it cannot tell.
@@ -160,7 +223,7 @@ func (h Header) size() int64 {
 func (h Header) isLong() bool { return int64(h.Major)*10+int64(h.Minor) >= 2 }
 
 func (d *weightsReader) header() (h Header, err error) {
-	b := d.buf[:longHeader]
+	b := make([]byte, longHeader)
 	if err := d.headerBytes(b[:12]); err != nil {
 		return h, err
 	}
@@ -206,8 +269,7 @@ func (d *weightsReader) wrap(err error) error {
 }
 
 // body reads the floats and hands them to the nodes once all is well.
-func (d *weightsReader) body(g *graph.Graph) error {
-	list := arrays(g)
+func (d *weightsReader) body(g *graph.Graph, list []array) error {
 	weights, bad, err := d.arrays(list, true)
 	if err != nil {
 		return err
@@ -243,34 +305,33 @@ func (d *weightsReader) arrays(list []array, keep bool) (map[*graph.Node]*graph.
 		if err != nil || bad != nil {
 			return nil, bad, err
 		}
-		*a.in(weights[a.node]) = values
+		*a.In(weights[a.node]) = values
 	}
 	return weights, nil, nil
 }
 
-// array reads one array in chunks. Only a file of the right length is trusted
-// to hold what the cfg promises; else memory grows as the data come in.
+// array reads one array in parts, straight into the memory where it stays. Only
+// a file of the right length is trusted to hold what the cfg promises; else
+// memory grows as the data come in.
 func (d *weightsReader) array(a array, keep bool) ([]float32, *misfit, error) {
 	var values []float32
-	if keep && d.known {
-		values = make([]float32, 0, a.n)
-	} else if keep {
-		values = make([]float32, 0, min(a.n, trusted))
+	if keep {
+		values = make([]float32, 0, min(a.Len, d.trusted()))
 	}
-	for done := 0; done < a.n; {
-		part, err := d.floats(a.n - done)
-		for i := 0; i < len(part); i += 4 {
-			v := math.Float32frombits(binary.LittleEndian.Uint32(part[i:]))
-			if what := a.check(done+i/4, v); what != "" {
-				return nil, &misfit{what: "its " + what}, nil
-			}
-			if keep {
-				values = append(values, v)
-			}
+	for done := 0; done < a.Len; {
+		part := d.scratch[:min(a.Len-done, len(d.scratch))]
+		if keep {
+			values = slices.Grow(values, len(part))
+			part = values[done : done+len(part)]
+			values = values[:done+len(part)]
 		}
-		done += len(part) / 4
+		n, err := d.floats(part)
+		if _, what := a.fault(done, part[:n]); what != "" {
+			return nil, &misfit{what: "its " + what}, nil
+		}
+		done += n
 		if err == io.EOF {
-			return nil, &misfit{what: fmt.Sprintf("the file ends after %d of its %d %s values", done, a.n, a.role), end: true}, nil
+			return nil, &misfit{what: fmt.Sprintf("the file ends after %d of its %d %s values", done, a.Len, a.Role), end: true}, nil
 		}
 		if err != nil {
 			return nil, nil, err
@@ -279,19 +340,49 @@ func (d *weightsReader) array(a array, keep bool) ([]float32, *misfit, error) {
 	return values, nil, nil
 }
 
-// floats reads up to n floats as bytes; io.EOF comes with the whole floats
-// that were left. The bytes hold until the next call.
-func (d *weightsReader) floats(n int) ([]byte, error) {
-	got, err := io.ReadFull(d.r, d.buf[:min(4*n, len(d.buf))])
+// trusted is the number of floats that are allocated at once.
+func (d *weightsReader) trusted() int {
+	if d.known {
+		return graph.MaxKernel
+	}
+	return untrusted
+}
+
+// floats fills part and returns how many floats it got; io.EOF comes with the
+// whole floats that were left.
+func (d *weightsReader) floats(part []float32) (int, error) {
+	raw := bytesOf(part)
+	got, err := io.ReadFull(d.r, raw)
+	d.read += int64(got)
+	swap(raw)
 	if err == io.ErrUnexpectedEOF {
 		err = io.EOF
 	}
-	d.read += int64(got)
 	if err != nil && err != io.EOF {
 		err = d.wrap(err)
 	}
-	return d.buf[:got/4*4], err
+	return got / 4, err
 }
+
+// bytesOf returns the memory of v.
+func bytesOf(v []float32) []byte {
+	if len(v) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
+}
+
+// swap turns little-endian floats into the machine's, or back.
+func swap(raw []byte) {
+	if littleEndian {
+		return
+	}
+	for i := 0; i+4 <= len(raw); i += 4 {
+		binary.NativeEndian.PutUint32(raw[i:], binary.LittleEndian.Uint32(raw[i:]))
+	}
+}
+
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
 // drain counts the bytes that are left.
 func (d *weightsReader) drain() (int64, error) {
@@ -303,30 +394,60 @@ func (d *weightsReader) drain() (int64, error) {
 }
 
 // EncodeWeights writes g's weights with the header 0.2.5. It refuses what
-// DecodeWeights would refuse.
+// DecodeWeights would refuse, before it has written anything.
 func EncodeWeights(w io.Writer, g *graph.Graph, seen uint64) error {
+	return EncodePartialWeights(w, g, len(g.Nodes), seen)
+}
+
+// EncodePartialWeights writes the weights of the layers before number layers,
+// as Darknet's "partial" command does: what a file like yolov4.conv.137 holds.
+func EncodePartialWeights(w io.Writer, g *graph.Graph, layers int, seen uint64) error {
+	if err := checkEncode(g, layers); err != nil {
+		return err
+	}
+	head := make([]byte, 0, longHeader)
+	for _, v := range []uint32{0, 2, 5} {
+		head = binary.LittleEndian.AppendUint32(head, v)
+	}
+	if _, err := w.Write(binary.LittleEndian.AppendUint64(head, seen)); err != nil {
+		return err
+	}
+	for _, a := range before(arrays(g), layers) {
+		if err := writeFloats(w, *a.In(a.node.Weights)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkEncode(g *graph.Graph, layers int) error {
+	if layers < 1 || layers > len(g.Nodes) {
+		return &UnsupportedError{Msg: fmt.Sprintf("%d layers of a network of %d: want 1 to %d", layers, len(g.Nodes), len(g.Nodes))}
+	}
 	if err := g.CheckWeights(); err != nil {
 		return err
 	}
-	buf := make([]byte, 0, chunk)
-	for _, v := range []uint32{0, 2, 5} {
-		buf = binary.LittleEndian.AppendUint32(buf, v)
-	}
-	buf = binary.LittleEndian.AppendUint64(buf, seen)
-	for _, a := range arrays(g) {
-		for i, v := range *a.in(a.node.Weights) {
-			if what := a.check(i, v); what != "" {
-				return &FormatError{Msg: fmt.Sprintf("%v: its %s: it is not written", a.node, what)}
-			}
-			if len(buf) == cap(buf) {
-				if _, err := w.Write(buf); err != nil {
-					return err
-				}
-				buf = buf[:0]
-			}
-			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
+	for _, a := range before(arrays(g), layers) {
+		if _, what := a.fault(0, *a.In(a.node.Weights)); what != "" {
+			return &FormatError{Msg: fmt.Sprintf("%v: its %s: it is not written", a.node, what)}
 		}
 	}
-	_, err := w.Write(buf)
-	return err
+	return nil
+}
+
+// writeFloats writes v as it lies in memory, or in pieces where the machine has
+// another byte order.
+func writeFloats(w io.Writer, v []float32) error {
+	if littleEndian {
+		_, err := w.Write(bytesOf(v))
+		return err
+	}
+	for part := range slices.Chunk(v, chunk) {
+		part = slices.Clone(part)
+		swap(bytesOf(part))
+		if _, err := w.Write(bytesOf(part)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -111,7 +111,7 @@ func TestDecodeWeightsErrors(t *testing.T) {
 		{"text", []byte("version https://host/spec/v1 and so on"), []string{"this is not a Darknet weights file"}},
 		{"header only", good[:20], []string{"holds 0 floats, the network needs 13: layer 0 (convolutional) is the first layer that does not fit", "after 0 of its 2 bias values"}},
 		{"ends in layer 0", good[:20+4*9], []string{"holds 9 floats, the network needs 13: layer 0 (convolutional)", "after 1 of its 2 kernel values"}},
-		{"ends after layer 0", good[:20+4*10], []string{"holds 10 floats", "layer 1 (convolutional)", "after 0 of its 1 bias values (if none, it is a partial file, up to layer 0 (convolutional))"}},
+		{"ends after layer 0", good[:20+4*10], []string{"holds 10 floats", "layer 1 (convolutional)", "after 0 of its 1 bias values; it is probably a partial file of the layers up to layer 0 (convolutional), which only start a training: name it as model.backbone"}},
 		{"ends in a float", good[:len(good)-1], []string{"holds 12 floats and 3 bytes, the network needs 13: layer 1 (convolutional)", "after 1 of its 2 kernel values"}},
 		{"one more", file(current, uint64(0), upTo(14)...), []string{"holds 14 floats, the network needs 13: all layers are read, and the file goes on after layer 1 (convolutional)", "another network"}},
 		{"a byte more", append(slices.Clone(good), 0), []string{"holds 13 floats and 1 bytes, the network needs 13"}},
@@ -465,4 +465,83 @@ func FuzzDecodeWeights(f *testing.F) {
 			t.Fatal("floats changed")
 		}
 	})
+}
+
+// TestPartialWeights writes the first layers of a network and reads them into
+// another one, which keeps its other weights.
+func TestPartialWeights(t *testing.T) {
+	g := twoLayers(t)
+	if _, err := DecodeWeights("x.weights", bytes.NewReader(file(current, uint64(5), upTo(13)...)), g); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := EncodePartialWeights(&out, g, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	if want := file(current, uint64(0), upTo(10)...); !bytes.Equal(out.Bytes(), want) {
+		t.Errorf("wrote %v, want %v", out.Bytes(), want)
+	}
+	to := twoLayers(t)
+	to.Nodes[1].Weights = &graph.Weights{Bias: []float32{7}, Kernel: []float32{8, 9}}
+	h, layers, err := DecodePartialWeights("x.conv.1", bytes.NewReader(out.Bytes()), to)
+	if err != nil || layers != 1 || h != (Header{0, 2, 5, 0}) {
+		t.Fatalf("%d layers, header %v, error %v; want 1", layers, h, err)
+	}
+	if diff := cmp.Diff(g.Nodes[0].Weights, to.Nodes[0].Weights); diff != "" {
+		t.Error(diff)
+	}
+	if to.Nodes[1].Weights.Bias[0] != 7 {
+		t.Error("the second layer lost its weights")
+	}
+	if _, layers, err := DecodePartialWeights("x.weights", bytes.NewReader(file(current, uint64(0), upTo(13)...)), to); err != nil || layers != 2 {
+		t.Errorf("a whole file: %d layers, %v; want 2", layers, err)
+	}
+}
+
+func TestPartialWeightsErrors(t *testing.T) {
+	nan := upTo(10)
+	nan[9] = float32(math.NaN())
+	for _, c := range []struct {
+		data []byte
+		want string
+	}{
+		{file(current, uint64(0), upTo(9)...), "x.conv: holds 9 floats, which is no whole number of layers: it stops in layer 0 (convolutional); "},
+		{file(current, uint64(0), upTo(12)...), "holds 12 floats, which is no whole number of layers: it stops in layer 1 (convolutional)"},
+		{file(current, uint64(0), upTo(14)...), "holds 14 floats, which is no whole number of layers: it stops in layer 1 (convolutional)"},
+		{file(current, uint64(0), upTo(10)...)[:59], "holds 9 floats and 3 bytes"},
+		{file(current, uint64(0)), "holds 0 floats, which is no whole number"},
+		{file(current, uint64(0), nan...), "layer 0 (convolutional) does not fit: its kernel value 1 of 2 is NaN"},
+		{nil, "ends within its header"},
+	} {
+		_, _, err := DecodePartialWeights("x.conv", bytes.NewReader(c.data), twoLayers(t))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want %q", err, c.want)
+		}
+	}
+	if _, _, err := DecodePartialWeights("x.conv", struct{ io.Reader }{bytes.NewReader(file(current, uint64(0), upTo(10)...))}, twoLayers(t)); err == nil {
+		t.Error("a partial file of unknown length is read")
+	}
+	for _, layers := range []int{0, 3, -1} {
+		if err := EncodePartialWeights(io.Discard, twoLayers(t), layers, 0); err == nil {
+			t.Errorf("%d layers of 2 are written", layers)
+		}
+	}
+}
+
+// TestShortcutWeights: a shortcut's weights stand at its place in the file.
+func TestShortcutWeights(t *testing.T) {
+	g := decode(t, "[net]\nwidth=4\nheight=4\nchannels=1\n"+
+		"[convolutional]\nactivation=linear\n[convolutional]\nactivation=linear\n"+
+		"[shortcut]\nfrom=-2\nweights_type=per_channel\nweights_normalization=relu\n[convolutional]\nactivation=linear\n")
+	raw := file(current, uint64(0), upTo(8)...)
+	if _, err := DecodeWeights("x.weights", bytes.NewReader(raw), g); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.Nodes[2].Weights.Scale; !slices.Equal(got, []float32{5, 6}) {
+		t.Errorf("scale %v, want 5 and 6", got)
+	}
+	var out bytes.Buffer
+	if err := EncodeWeights(&out, g, 0); err != nil || !bytes.Equal(out.Bytes(), raw) {
+		t.Errorf("wrote %v (%v), want %v", out.Bytes(), err, raw)
+	}
 }
