@@ -123,22 +123,22 @@ func (p *parser) warnOfUnequal(s *section, n *graph.Node) {
 		if c != n.Out.C {
 			s.warn(s.lineOf("from"), "adds %d channels to %d: the channels that both have are added, as in Darknet and OpenCV; other readers refuse that", c, n.Out.C)
 		}
-		if c < n.Out.C && p.overreads(n) {
+		if overreads(p.g, n) {
 			s.warn(s.lineOf("from"), "Darknet's CPU code reads past the end of %v here, since that reads as many channels as the layer before has: make the channel counts equal", p.g.Nodes[in])
 		}
 	}
 }
 
-// overreads says whether Darknet's CPU code mistakes the shortcut for one of
-// equal shapes: it compares the source's input with the layer before, not its
+// overreads says whether Darknet's CPU code takes a shortcut, whose source has
+// fewer channels, for one of equal shapes: it compares the source's input with the layer before, not its
 // output, if there is one source and no weights (src/shortcut_layer.c,
 // forward_shortcut_layer).
-func (p *parser) overreads(n *graph.Node) bool {
+func overreads(g *graph.Graph, n *graph.Node) bool {
 	if len(n.Inputs) != 2 || n.Op.(*graph.Shortcut).Scaling != graph.NoScaling {
 		return false
 	}
-	source := p.g.Nodes[n.Inputs[1]]
-	return source.Conv() != nil && p.g.ShapeOf(source.Inputs[0]) == n.Out
+	source := g.Nodes[n.Inputs[1]]
+	return source.Conv() != nil && source.Out.C < n.Out.C && g.ShapeOf(source.Inputs[0]) == n.Out
 }
 
 // kind returns a section's long name without the brackets.

@@ -92,7 +92,8 @@ func compareCfg(t *testing.T, cfg string) {
 // plain ones.
 func saveFor(openCV bool, g *graph.Graph, cfg, weights string) error {
 	if openCV {
-		return ExportDarknet(g, cfg, weights)
+		_, err := ExportDarknet(g, darknet.ForAny, cfg, weights)
+		return err
 	}
 	return darknet.Save(cfg, weights, g)
 }

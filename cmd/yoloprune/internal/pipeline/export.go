@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -21,10 +20,26 @@ func (r *Run) export(context.Context) error {
 		return err
 	}
 	cfg, weights := filepath.Join(dir, "model.cfg"), filepath.Join(dir, "model.weights")
-	if err := ExportDarknet(r.g, cfg, weights); err != nil {
-		return err
+	for _, reader := range []darknet.Reader{darknet.ForAny, darknet.ForDarknet} {
+		changes, err := ExportDarknet(r.g, reader, cfg, weights)
+		var unsupported *darknet.UnsupportedError
+		if reader == darknet.ForAny && errors.As(err, &unsupported) {
+			r.warn("export: %v", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, c := range changes {
+			r.say("export: %v", c)
+		}
+		if reader == darknet.ForDarknet {
+			r.warn("export: %s and %s are written for Darknet, and not verified with OpenCV", cfg, weights)
+			return nil
+		}
+		break
 	}
-	diff, err := VerifyOpenCV(cfg, weights, r.readable())
+	diff, err := VerifyOpenCV(cfg, weights, r.readable(), darknet.ForAny)
 	if errors.Is(err, errNotRun) {
 		r.warn("export: %s is written, but not verified: %v", weights, err)
 		return nil
@@ -48,38 +63,14 @@ func (r *Run) readable() string {
 	return ""
 }
 
-// ExportDarknet writes cfg and weights that Darknet and OpenCV read alike.
-func ExportDarknet(g *graph.Graph, cfg, weights string) error {
-	out := g.Clone()
-	unitVariance(out)
-	return darknet.Save(cfg, weights, out)
-}
-
-// unitVariance scales every filter whose running variance is below one so that
-// the variance becomes one, which changes nothing for Darknet:
-//
-//	s = 1/sqrt(var+eps)   W' = s*W   mean' = s*mean   var' = 1-eps
-//
-// OpenCV adds 1e-6 where Darknet adds eps = 1e-5. Channels of tiny variance,
-// which sparsity training leaves, would differ by a factor of up to three;
-// with var' near one the two agree to 5e-6.
-func unitVariance(g *graph.Graph) {
-	for _, n := range g.Convs() {
-		w := n.Weights
-		per := len(w.Kernel) / len(w.Bias)
-		for k := range w.Var {
-			v := float64(w.Var[k]) + graph.BatchNormEps
-			if v >= 1 {
-				continue
-			}
-			s := 1 / math.Sqrt(v)
-			for i := k * per; i < (k+1)*per; i++ {
-				w.Kernel[i] = float32(float64(w.Kernel[i]) * s)
-			}
-			w.Mean[k] = float32(float64(w.Mean[k]) * s)
-			w.Var[k] = 1 - graph.BatchNormEps
-		}
+// ExportDarknet writes cfg and weights for a reader and returns what was
+// changed for it.
+func ExportDarknet(g *graph.Graph, reader darknet.Reader, cfg, weights string) ([]darknet.Change, error) {
+	out, changes, err := darknet.Portable(g, reader)
+	if err != nil {
+		return nil, err
 	}
+	return changes, darknet.SaveCanonical(cfg, weights, out)
 }
 
 // report writes the page and the tables.

@@ -65,7 +65,7 @@ func (r *Run) checkMemory(t cost.Table) error {
 
 func (r *Run) readModel(classes int) (*graph.Graph, error) {
 	m := r.exp.Model
-	for _, f := range []struct{ key, path string }{{"model.cfg", m.Cfg}, {"model.weights", m.Weights}} {
+	for _, f := range []struct{ key, path string }{{"model.cfg", m.Cfg}, {"model.weights", m.Weights}, {"model.backbone", m.Backbone}} {
 		if err := r.checkPath(f.key, f.path); err != nil {
 			return nil, err
 		}
@@ -86,7 +86,20 @@ func (r *Run) readModel(classes int) (*graph.Graph, error) {
 	if m.Weights != "" {
 		return g, readWeights(m.Weights, g)
 	}
-	return g, zoo.InitWeights(g, r.exp.Seed)
+	return g, r.newWeights(g)
+}
+
+// newWeights draws weights, and reads those of the first layers if they are
+// given.
+func (r *Run) newWeights(g *graph.Graph) error {
+	if err := zoo.InitWeights(g, r.exp.Seed); err != nil || r.exp.Model.Backbone == "" {
+		return err
+	}
+	layers, err := darknet.LoadBackbone(r.exp.Model.Backbone, g)
+	if err == nil {
+		r.say("model: %s has the weights of layers 0 to %d; the others are new", r.exp.Model.Backbone, layers-1)
+	}
+	return err
 }
 
 func readWeights(path string, g *graph.Graph) error {
@@ -116,7 +129,7 @@ func (r *Run) loadModel() (*graph.Graph, error) {
 		}
 	}
 	if m.Weights == "" {
-		return g, zoo.InitWeights(g, r.exp.Seed)
+		return g, r.newWeights(g)
 	}
 	return g, nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"yoloprune/yolo/darknet"
 	"yoloprune/yolo/engine"
 	"yoloprune/yolo/engine/onednn"
 	"yoloprune/yolo/zoo"
@@ -43,10 +44,10 @@ func Trial() (string, error) {
 	}
 	defer os.RemoveAll(dir)
 	cfg, weights := filepath.Join(dir, "model.cfg"), filepath.Join(dir, "model.weights")
-	if err := ExportDarknet(g, cfg, weights); err != nil {
+	if _, err := ExportDarknet(g, darknet.ForAny, cfg, weights); err != nil {
 		return "", err
 	}
-	diff, err := VerifyOpenCV(cfg, weights, "")
+	diff, err := VerifyOpenCV(cfg, weights, "", darknet.ForAny)
 	return fmt.Sprintf("two training steps; OpenCV agrees to %.0e", diff), err
 }
 

@@ -33,13 +33,13 @@ var errNotRun = errors.New("OpenCV does not run the network")
 
 // VerifyOpenCV calls CompareOpenCV in a process of its own: where OpenCV does
 // not like a network it throws a C++ exception, which nothing here can catch.
-func VerifyOpenCV(cfg, weights, picture string) (float64, error) {
+func VerifyOpenCV(cfg, weights, picture string, reader darknet.Reader) (float64, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
 	}
 	var out, text bytes.Buffer
-	c := exec.Command(self, CompareCommand, cfg, weights, picture)
+	c := exec.Command(self, CompareCommand, cfg, weights, picture, string(reader))
 	c.Stdout, c.Stderr = &out, &text
 	// Ctrl-C is for this process, which ends when the comparison is done.
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -73,10 +73,13 @@ func childError(cfg, text string, err error) error {
 // runs both on an image, a drawn pattern if picture is empty, and returns the
 // largest difference of a raw head output, relative to its size where that is
 // above one. It may end the process.
-func CompareOpenCV(cfg, weights, picture string) (float64, error) {
+func CompareOpenCV(cfg, weights, picture string, reader darknet.Reader) (float64, error) {
 	g, _, err := darknet.Load(cfg, weights)
 	if err != nil {
 		return 0, err
+	}
+	if reader == darknet.ForOpenCV {
+		shiftBack(g)
 	}
 	if err := CheckDetector(g); err != nil {
 		return 0, fmt.Errorf("%s: %w", cfg, err)
@@ -92,6 +95,15 @@ func CompareOpenCV(cfg, weights, picture string) (float64, error) {
 		return 0, err
 	}
 	return compareHeads(g, cfg, weights, img, ours)
+}
+
+// shiftBack takes from the variances what an export for OpenCV adds to them.
+func shiftBack(g *graph.Graph) {
+	for _, n := range g.Convs() {
+		for k, v := range n.Weights.Var {
+			n.Weights.Var[k] = float32(float64(v) - darknet.VarianceShift)
+		}
+	}
 }
 
 // compareHeads runs OpenCV on an image of the network's input size and
