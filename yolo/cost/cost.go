@@ -3,9 +3,9 @@
 // graph's input size.
 //
 // MACs are the multiply-adds of the convolutions; batch norms, activations,
-// sums and pooling are left out, as is usual. FLOPs are 2 x MACs, which is
-// Darknet's BFLOPs x 1e9 up to the little that Darknet adds for pooling and
-// shortcuts.
+// sums, gates and pooling are left out, as is usual. FLOPs are 2 x MACs, which
+// is Darknet's BFLOPs x 1e9 up to the little that Darknet adds for pooling,
+// shortcuts and gates.
 package cost
 
 import "yoloprune/yolo/graph"
@@ -14,10 +14,12 @@ import "yoloprune/yolo/graph"
 type Row struct {
 	Index int
 	Type  string
-	// In is the shape of what the layer reads; the inputs of a route are taken
-	// as joined, all other layers read one shape only.
+	// In is the shape of what the layer reads. The inputs of a route are taken
+	// as joined; of a shortcut it is the first, and of a scale_channels or a sam
+	// what is multiplied, not the gate.
 	In, Out graph.Shape
-	// Params counts what is trained: kernel and bias, or kernel, gamma and beta.
+	// Params counts what is trained: kernel and bias, or kernel, gamma and beta,
+	// or a shortcut's weights.
 	Params int64
 	MACs   int64
 	// ActivationBytes is the size of the output as float32.
@@ -48,35 +50,38 @@ func row(g *graph.Graph, n *graph.Node) Row {
 		Index: int(n.ID), Type: n.Op.Kind(), In: input(g, n), Out: n.Out,
 		ActivationBytes: 4 * int64(n.Out.Size()),
 	}
-	if c := n.Conv(); c != nil {
-		r.conv(c)
+	for _, a := range g.Arrays(n) {
+		r.count(a)
 	}
 	return r
 }
 
 func input(g *graph.Graph, n *graph.Node) graph.Shape {
 	in := g.ShapeOf(n.Inputs[0])
-	if n.Op.Kind() != "route" {
-		return in
-	}
-	for _, id := range n.Inputs[1:] {
-		in.C += g.ShapeOf(id).C
+	switch n.Op.(type) {
+	case *graph.ScaleChannels, *graph.SAM:
+		return g.ShapeOf(n.Inputs[1])
+	case *graph.Route:
+		for _, id := range n.Inputs[1:] {
+			in.C += g.ShapeOf(id).C
+		}
 	}
 	return in
 }
 
-// conv counts a convolution of K filters, R x S kernels over C/G channels and
-// H x W outputs:
+// count adds one array of the layer's weights. A kernel of K·(C/G)·R·S weights
+// (K filters, R x S windows over C/G channels) is applied at H x W places:
 //
-//	kernel = K·(C/G)·R·S    MACs = kernel·H·W
-func (r *Row) conv(c *graph.Conv) {
-	kernel, k := int64(c.KernelLen(r.In.C)), int64(c.Filters)
-	r.MACs = kernel * int64(r.Out.H) * int64(r.Out.W)
-	r.Params = kernel + k
-	if c.BatchNorm {
-		r.Params += k
-		r.RunningStats = 2 * k
+//	MACs = K·(C/G)·R·S·H·W
+func (r *Row) count(a graph.Array) {
+	switch a.Role {
+	case "mean", "variance":
+		r.RunningStats += int64(a.Len)
+		return
+	case "kernel":
+		r.MACs = int64(a.Len) * int64(r.Out.H) * int64(r.Out.W)
 	}
+	r.Params += int64(a.Len)
 }
 
 func (t Table) sum(of func(Row) int64) int64 {

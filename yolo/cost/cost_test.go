@@ -1,6 +1,7 @@
 package cost_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,55 @@ stride=2
 	}
 }
 
+// Worked by hand: what is gated, not the gate; what a shortcut starts from; no
+// multiply-adds outside the convolutions.
+func TestOfTheOtherLayers(t *testing.T) {
+	g := &graph.Graph{Net: graph.Net{Channels: 8, Height: 4, Width: 6}}
+	whole, channels, one := graph.Shape{C: 8, H: 4, W: 6}, graph.Shape{C: 8, H: 1, W: 1}, int64(8*4*6*4)
+	quarter := graph.Shape{C: 32, H: 2, W: 3}
+	var want []cost.Row
+	for i, c := range []struct {
+		op     graph.Op
+		inputs []graph.NodeID
+		row    cost.Row
+	}{
+		{&graph.Silence{}, []graph.NodeID{graph.Input}, cost.Row{Type: "silence", In: whole, Out: whole, ActivationBytes: one}},
+		{&graph.AvgPool{}, []graph.NodeID{0}, cost.Row{Type: "avgpool", In: whole, Out: channels, ActivationBytes: 32}},
+		{&graph.ScaleChannels{Activation: graph.Linear}, []graph.NodeID{1, 0}, cost.Row{Type: "scale_channels", In: whole, Out: whole, ActivationBytes: one}},
+		{&graph.SAM{Activation: graph.Linear}, []graph.NodeID{2, 0}, cost.Row{Type: "sam", In: whole, Out: whole, ActivationBytes: one}},
+		{&graph.Dropout{}, []graph.NodeID{3}, cost.Row{Type: "dropout", In: whole, Out: whole, ActivationBytes: one}},
+		// 12x(8/4)x3x3 kernel over 4x6 outputs, 12 gammas and 12 betas.
+		{&graph.Conv{Filters: 12, Size: 3, Stride: 1, Pad: 1, Groups: 4, BatchNorm: true, Activation: graph.Mish}, []graph.NodeID{4},
+			cost.Row{Type: "convolutional", In: whole, Out: graph.Shape{C: 12, H: 4, W: 6}, Params: 216 + 24, MACs: 216 * 24, ActivationBytes: 4 * 288, RunningStats: 24}},
+		// A weight for each of three inputs; then one for each of two inputs and 12 channels.
+		{&graph.Shortcut{Activation: graph.Linear, Scaling: graph.PerFeature, Normalization: graph.NormRelu}, []graph.NodeID{4, 5, 3},
+			cost.Row{Type: "shortcut", In: whole, Out: whole, Params: 3, ActivationBytes: one}},
+		{&graph.Shortcut{Activation: graph.Linear, Scaling: graph.PerChannel, Normalization: graph.NormSoftmax}, []graph.NodeID{5, 4},
+			cost.Row{Type: "shortcut", In: graph.Shape{C: 12, H: 4, W: 6}, Out: graph.Shape{C: 12, H: 4, W: 6}, Params: 24, ActivationBytes: 4 * 288}},
+		{&graph.Shortcut{Activation: graph.Linear}, []graph.NodeID{4, 5}, cost.Row{Type: "shortcut", In: whole, Out: whole, ActivationBytes: one}},
+		{&graph.Reorg3D{Stride: 2}, []graph.NodeID{8}, cost.Row{Type: "reorg3d", In: whole, Out: quarter, ActivationBytes: one}},
+		{&graph.Reorg{Stride: 2}, []graph.NodeID{8}, cost.Row{Type: "reorg", In: whole, Out: quarter, ActivationBytes: one}},
+		{&graph.LocalAvgPool{Size: 2, Stride: 2, Padding: 1}, []graph.NodeID{8},
+			cost.Row{Type: "local_avgpool", In: whole, Out: graph.Shape{C: 8, H: 2, W: 3}, ActivationBytes: one / 4}},
+		{&graph.Contrastive{Classes: 3}, []graph.NodeID{8}, cost.Row{Type: "contrastive", In: whole, Out: whole, ActivationBytes: one}},
+	} {
+		g.Add(c.op, c.inputs...)
+		c.row.Index = i
+		want = append(want, c.row)
+	}
+	if err := g.Infer(); err != nil {
+		t.Fatal(err)
+	}
+	got := cost.Of(g)
+	if diff := cmp.Diff(want, got.Rows); diff != "" {
+		t.Error(diff)
+	}
+	// 240 + 3 + 24 trained, 24 kept beside them.
+	if got.Params() != 267 || got.WeightsFileBytes() != 20+4*(267+24) {
+		t.Errorf("%d parameters, %d bytes", got.Params(), got.WeightsFileBytes())
+	}
+}
+
 func shared(t *testing.T, path ...string) string {
 	t.Helper()
 	root := os.Getenv("YOLOPRUNE_SHARED")
@@ -107,25 +157,62 @@ func TestPublishedTiny(t *testing.T) {
 	}
 }
 
-// The numbers were counted by another program; the inputs are not all square
-// and all networks have depthwise convolutions.
+// facts is what a model's facts.json says, which another program counted.
+// Parameters are all floats of the weights file, running statistics included.
+type facts struct {
+	Input       [3]int         `json:"input"` // width, height, channels
+	Layers      int            `json:"layers"`
+	LayerTypes  map[string]int `json:"layer_types"`
+	Parameters  int64          `json:"parameters"`
+	MultiplyAdd int64          `json:"multiply_adds"`
+	File        struct {
+		Bytes int64 `json:"file_bytes"`
+	} `json:"weights_file"`
+}
+
+func readFacts(t *testing.T, path string) (f facts) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &f); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func factsOf(g *graph.Graph) facts {
+	c := cost.Of(g)
+	f := facts{
+		Input: [3]int{c.InputW, c.InputH, g.Net.Channels}, Layers: len(c.Rows), LayerTypes: map[string]int{},
+		Parameters: c.Params(), MultiplyAdd: c.MACs(),
+	}
+	for _, r := range c.Rows {
+		f.LayerTypes[r.Type]++
+		f.Parameters += r.RunningStats
+	}
+	f.File.Bytes = c.WeightsFileBytes()
+	return f
+}
+
+// All ten have depthwise convolutions, two have gates, and the inputs are not
+// all square.
 func TestPublishedModels(t *testing.T) {
-	for _, m := range []struct {
-		name        string
-		macs, bytes int64
-	}{
-		{"mobilenetv2-yolo-fastest-voc", 62571200, 764876},
-		{"mobilenetv2-yolov3-nano-coco", 274726400, 3564300},
-		{"yoloface-500k", 55911680, 520580},
-		{"yoloface-50k", 1029000, 45012},
-	} {
-		g, _, err := darknet.Load(shared(t, "models", m.name, m.name+".cfg"), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := cost.Of(g)
-		if c.MACs() != m.macs || c.WeightsFileBytes() != m.bytes {
-			t.Errorf("%s: %d MACs, %d bytes; want %d, %d", m.name, c.MACs(), c.WeightsFileBytes(), m.macs, m.bytes)
-		}
+	folders, err := filepath.Glob(filepath.Join(shared(t, "models"), "*", "facts.json"))
+	if err != nil || len(folders) != 10 {
+		t.Fatalf("%d models, want 10 (%v)", len(folders), err)
+	}
+	for _, file := range folders {
+		name := filepath.Base(filepath.Dir(file))
+		t.Run(name, func(t *testing.T) {
+			g, _, err := darknet.Load(filepath.Join(filepath.Dir(file), name+".cfg"), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(readFacts(t, file), factsOf(g)); diff != "" {
+				t.Errorf("facts.json (-), counted (+):\n%s", diff)
+			}
+		})
 	}
 }

@@ -66,6 +66,110 @@ func checkIdentityNorm(t *testing.T, w *graph.Weights, n int) {
 	}
 }
 
+// gain integrates 1/E[f(z)²] over a standard normal z.
+func gain(f func(float64) float64) float64 {
+	const step = 1e-3
+	sum := 0.0
+	for z := -30.0; z < 30; z += step {
+		sum += f(z) * f(z) * math.Exp(-z*z/2) * step
+	}
+	return math.Sqrt(2*math.Pi) / sum
+}
+
+func TestGains(t *testing.T) {
+	for activation, f := range map[graph.Activation]func(float64) float64{
+		graph.Linear: func(z float64) float64 { return z },
+		graph.Relu:   func(z float64) float64 { return max(z, 0) },
+		graph.Relu6:  func(z float64) float64 { return min(max(z, 0), 6) },
+		graph.Leaky:  func(z float64) float64 { return max(z, .1*z) },
+		graph.Swish:  func(z float64) float64 { return z / (1 + math.Exp(-z)) },
+		graph.Mish:   func(z float64) float64 { return z * math.Tanh(math.Log1p(math.Exp(z))) },
+	} {
+		if got, want := gains[activation], gain(f); math.Abs(got-want) > 1e-5 {
+			t.Errorf("%s: gain %v, want %v", activation, got, want)
+		}
+	}
+	if gains[graph.Logistic] != 1 {
+		t.Errorf("logistic: gain %v", gains[graph.Logistic])
+	}
+	for _, a := range graph.Activations {
+		if gains[a] == 0 {
+			t.Errorf("%s has no gain", a)
+		}
+	}
+}
+
+// The spread of a kernel follows the layer's own activation.
+func TestInitWeightsOfActivations(t *testing.T) {
+	for _, a := range graph.Activations {
+		g := &graph.Graph{Net: graph.Net{Channels: 256, Height: 3, Width: 3}}
+		g.Add(&graph.Conv{Filters: 64, Size: 1, Stride: 1, Groups: 1, Activation: a}, graph.Input)
+		if err := InitWeights(g, 1); err != nil {
+			t.Fatal(err)
+		}
+		want := math.Sqrt(gains[a] / 256)
+		if _, std := spread(g.Nodes[0].Weights.Kernel); math.Abs(std-want) > 5*want/math.Sqrt(2*64*256) {
+			t.Errorf("%s: deviation %v, want %v", a, std, want)
+		}
+	}
+}
+
+// A head's biases are logits, whether its convolution is linear or logistic.
+func TestInitWeightsOfLogisticHeads(t *testing.T) {
+	g := buildArch(t, "yolov4-csp", Options{Classes: 2, Width: .1, InputW: 32, InputH: 32})
+	if err := InitWeights(g, 7); err != nil {
+		t.Fatal(err)
+	}
+	one := []float32{0, 0, 0, 0, -4, -1, -1}
+	for _, h := range g.Heads() {
+		n := g.Nodes[h.Inputs[0]]
+		if n.Conv().Activation != graph.Logistic {
+			t.Fatalf("%v is %s", n, n.Conv().Activation)
+		}
+		if got := n.Weights.Bias; !slices.Equal(got, slices.Concat(one, one, one)) {
+			t.Errorf("%v: bias %v", n, got)
+		}
+		// 3*7 filters over at least 26 channels.
+		if _, std := spread(n.Weights.Kernel); math.Abs(std-.01) > 5*.01/math.Sqrt(2*21*26) {
+			t.Errorf("%v: deviation %v", n, std)
+		}
+	}
+}
+
+func TestInitWeightsOfShortcuts(t *testing.T) {
+	for _, c := range []struct {
+		scaling graph.Scaling
+		weights int
+	}{{graph.NoScaling, 0}, {graph.PerFeature, 2}, {graph.PerChannel, 10}} {
+		g := &graph.Graph{Net: graph.Net{Channels: 5, Height: 3, Width: 3}}
+		g.Add(&graph.Conv{Filters: 5, Size: 1, Stride: 1, Groups: 1, Activation: graph.Leaky}, graph.Input)
+		s := &graph.Shortcut{Activation: graph.Linear, Scaling: c.scaling}
+		if c.weights > 0 {
+			s.Normalization = graph.NormSoftmax
+		}
+		n := g.Add(s, 0, graph.Input)
+		if err := InitWeights(g, 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.CheckWeights(); err != nil {
+			t.Error(err)
+		}
+		if c.weights == 0 {
+			if n.Weights != nil {
+				t.Errorf("a plain shortcut has weights %v", n.Weights)
+			}
+			continue
+		}
+		if want := slices.Repeat([]float32{1}, c.weights); !slices.Equal(n.Weights.Scale, want) {
+			t.Errorf("%s: %v, want %v", c.scaling, n.Weights.Scale, want)
+		}
+		// Alike, each counts half, up to the small number in the divisor.
+		if f := s.Factor(n.Weights, 1, 0, 2); math.Abs(f-.5) > 1e-4 {
+			t.Errorf("%s: factor %v", c.scaling, f)
+		}
+	}
+}
+
 // A depthwise convolution's fan-in is one channel's window.
 func TestInitWeightsOfGroups(t *testing.T) {
 	g := &graph.Graph{Net: graph.Net{Channels: 1024, Height: 3, Width: 3}}

@@ -6,10 +6,10 @@ import (
 )
 
 func unknownArch(arch string) error {
-	hint := ""
+	hint, nearest := "", 3
 	for _, known := range Archs() {
-		if distance(strings.ToLower(arch), known) <= 2 {
-			hint = fmt.Sprintf(" (did you mean %s?)", known)
+		if d := distance(strings.ToLower(arch), known); d < nearest {
+			hint, nearest = fmt.Sprintf(" (did you mean %s?)", known), d
 		}
 	}
 	return fmt.Errorf("unknown architecture %.40q%s: there is %s", arch, hint, strings.Join(Archs(), ", "))

@@ -1,50 +1,49 @@
 package zoo
 
-import (
-	"fmt"
+import "yoloprune/yolo/graph"
 
-	"yoloprune/yolo/graph"
-)
-
-// tinyAnchors are YOLOv4-tiny's published anchors, for COCO at 416x416.
-var tinyAnchors = [][2]float64{{10, 14}, {23, 27}, {37, 58}, {81, 82}, {135, 169}, {344, 319}}
-
-// yolov4Tiny builds YOLOv4-tiny (Wang, Bochkovskiy, Liao, Scaled-YOLOv4, CVPR
-// 2021, arXiv:2011.08036, section 4.1), layer by layer as in its published
-// yolov4-tiny.cfg.
+// yolov4Tiny is YOLOv4-tiny (Wang, Bochkovskiy, Liao, Scaled-YOLOv4, CVPR 2021,
+// arXiv:2011.08036, section 4.2).
 //
 // The published fine head predicts anchors 1, 2, 3, an old slip that belongs to
 // the published weights: anchor 0 is never used and anchor 3 twice. It is kept
 // for the published anchors; anchors of one's own are used once each.
-func (b *builder) yolov4Tiny() error {
-	anchors, coarse, fine := tinyAnchors, []int{3, 4, 5}, []int{1, 2, 3}
-	if b.Anchors != nil {
-		anchors, fine = b.Anchors, []int{0, 1, 2}
-	}
-	if len(anchors) != 6 {
-		return fmt.Errorf("%d anchors: yolov4-tiny has two heads of three, so it wants 6", len(anchors))
-	}
+var yolov4Tiny = architecture{
+	layers:  (*builder).yolov4Tiny,
+	anchors: tinyAnchors,
+	heads:   []head{yolov4TinyHead([]int{1, 2, 3}), yolov4TinyHead(nil)},
+	batch:   "batch=64 subdivisions=1 momentum=0.9",
+	rate:    "0.00261",
+}
+
+func yolov4TinyHead(mask []int) head {
+	return head{graph.Yolo{
+		Mask: mask, ScaleXY: 1.05, IgnoreThresh: .7, TruthThresh: 1, IoUThresh: 1,
+		IoULoss: "ciou", IoUNormalizer: .07, ObjNormalizer: 1, ClsNormalizer: 1,
+		NMSKind: "greedynms", BetaNMS: .6,
+	}, "jitter=.3 random=0 resize=1.5"}
+}
+
+func (b *builder) yolov4Tiny() {
 	b.conv(32, 3, 2)
 	b.conv(64, 3, 2)
-	b.cspStage(64)
-	b.cspStage(128)
-	stride16 := b.cspStage(256)
+	b.tinyStage(64)
+	b.tinyStage(128)
+	stride16 := b.tinyStage(256)
 	b.conv(512, 3, 1)
 	neck := b.conv(256, 1, 1)
 	b.conv(512, 3, 1)
-	b.head(tinyYolo(anchors, coarse))
+	b.head(1)
 
-	b.route(neck)
-	b.conv(128, 1, 1)
-	b.route(b.upsample(), stride16)
+	b.enlarge(neck, 128)
+	b.route(b.last(), stride16)
 	b.conv(256, 3, 1)
-	b.head(tinyYolo(anchors, fine))
-	return nil
+	b.head(0)
 }
 
-// cspStage adds a cross-stage partial block of n filters and halves the size.
+// tinyStage adds a cross-stage partial block of n filters and halves the size.
 // It returns the block's last convolution, which has the full size.
-func (b *builder) cspStage(n int) graph.NodeID {
+func (b *builder) tinyStage(n int) graph.NodeID {
 	whole := b.conv(n, 3, 1)
 	b.secondHalf()
 	first := b.conv(n/2, 3, 1)
@@ -56,11 +55,7 @@ func (b *builder) cspStage(n int) graph.NodeID {
 	return joined
 }
 
-func tinyYolo(anchors [][2]float64, mask []int) graph.Yolo {
-	return graph.Yolo{
-		Mask: mask, Anchors: append([][2]float64(nil), anchors...), ScaleXY: 1.05,
-		IgnoreThresh: .7, TruthThresh: 1, IoUThresh: 1,
-		IoULoss: "ciou", IoUNormalizer: .07, ObjNormalizer: 1, ClsNormalizer: 1,
-		NMSKind: "greedynms", BetaNMS: .6,
-	}
+// secondHalf adds a route to the upper half of the last layer's channels.
+func (b *builder) secondHalf() {
+	b.g.Add(&graph.Route{Groups: 2, GroupID: 1}, b.last())
 }

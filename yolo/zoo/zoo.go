@@ -1,5 +1,10 @@
 // Package zoo builds published detectors for any number of classes, width and
 // input size, and gives them starting weights.
+//
+// There is one file for each family; blocks.go has what they share. A block is
+// a method that adds layers behind the newest one and, where others read it,
+// returns the number of its last layer. The numbers of layers are those of the
+// published cfg, and so are the shapes at width 1.
 package zoo
 
 import (
@@ -7,7 +12,7 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
+	"strings"
 
 	"yoloprune/yolo/graph"
 )
@@ -21,7 +26,8 @@ type Options struct {
 	// InputW and InputH are the network's input in pixels, multiples of 32.
 	InputW, InputH int
 	// Anchors are widths and heights in pixels of the network's input, the
-	// smallest area first; nil for the published ones.
+	// smallest area first, as many as the function Anchors says; nil for the
+	// published ones.
 	Anchors [][2]float64
 }
 
@@ -31,17 +37,47 @@ const (
 	maxWidth   = 8
 )
 
-// builders has the function that builds each architecture from good options.
-var builders = map[string]func(*builder) error{
-	"yolov4-tiny": (*builder).yolov4Tiny,
+// architecture is a published network.
+type architecture struct {
+	layers  func(*builder)
+	anchors [][2]float64 // anchorsPerHead for each head
+	heads   []head       // the finest first
+
+	// What the published cfg trains with where it differs from the others: batch,
+	// subdivisions and momentum, the learning rate, and further options of [net].
+	batch, rate, more string
+}
+
+// head is a [yolo] without its classes and anchors. A nil Mask stands for the
+// head's own anchors, the finest head taking the smallest.
+type head struct {
+	graph.Yolo
+	options string // those that matter to training only
+}
+
+const anchorsPerHead = 3
+
+var architectures = map[string]architecture{
+	"yolov3":      yolov3,
+	"yolov3-spp":  yolov3SPP,
+	"yolov3-tiny": yolov3Tiny,
+	"yolov4":      yolov4,
+	"yolov4-csp":  yolov4CSP,
+	"yolov4-tiny": yolov4Tiny,
+	"yolov7":      yolov7,
+	"yolov7-tiny": yolov7Tiny,
 }
 
 // Archs lists the architectures that Build knows.
-func Archs() []string { return slices.Sorted(maps.Keys(builders)) }
+func Archs() []string { return slices.Sorted(maps.Keys(architectures)) }
+
+// Anchors returns how many anchors an architecture has: 6 or 9, and 0 if Build
+// does not know it.
+func Anchors(arch string) int { return len(architectures[arch].anchors) }
 
 // Build returns a network with shapes and training options, without weights.
 func Build(arch string, o Options) (*graph.Graph, error) {
-	build, ok := builders[arch]
+	a, ok := architectures[arch]
 	if !ok {
 		return nil, unknownArch(arch)
 	}
@@ -51,10 +87,12 @@ func Build(arch string, o Options) (*graph.Graph, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	b := &builder{Options: o, g: &graph.Graph{Net: net(o)}}
-	if err := build(b); err != nil {
-		return nil, err
+	if n := len(o.Anchors); o.Anchors != nil && n != len(a.anchors) {
+		heads := map[int]string{2: "two", 3: "three"}[len(a.heads)]
+		return nil, fmt.Errorf("%d anchors: %s has %s heads of three, so it wants %d", n, arch, heads, len(a.anchors))
 	}
+	b := &builder{Options: o, arch: a, activation: graph.Leaky, g: &graph.Graph{Net: net(a, o)}}
+	a.layers(b)
 	if err := b.g.Infer(); err != nil {
 		return nil, fmt.Errorf("%s: %w", arch, err)
 	}
@@ -87,68 +125,23 @@ func (o Options) check() error {
 // net returns the [net] section: the published training options, with the
 // length that Darknet's manual gives for a number of classes: 2000 iterations
 // a class, at least 6000, and steps at 80 and 90 %.
-func net(o Options) graph.Net {
+func net(a architecture, o Options) graph.Net {
 	iterations := max(6000, 2000*o.Classes)
-	n := graph.Net{Channels: 3, Height: o.InputH, Width: o.InputW}
-	for _, kv := range [][2]string{
-		{"batch", "64"}, {"subdivisions", "1"}, {"momentum", "0.9"}, {"decay", "0.0005"},
-		{"angle", "0"}, {"saturation", "1.5"}, {"exposure", "1.5"}, {"hue", ".1"},
-		{"learning_rate", "0.00261"}, {"burn_in", "1000"}, {"max_batches", strconv.Itoa(iterations)},
-		{"policy", "steps"}, {"steps", fmt.Sprintf("%d,%d", iterations/10*8, iterations/10*9)}, {"scales", ".1,.1"},
-	} {
-		n.Options = append(n.Options, graph.Option{Key: kv[0], Value: kv[1]})
+	return graph.Net{Channels: 3, Height: o.InputH, Width: o.InputW, Options: slices.Concat(
+		options(a.batch),
+		options("decay=0.0005 angle=0 saturation=1.5 exposure=1.5 hue=.1"),
+		options(fmt.Sprintf("learning_rate=%s burn_in=1000 max_batches=%d", a.rate, iterations)),
+		options(fmt.Sprintf("policy=steps steps=%d,%d scales=.1,.1", iterations/10*8, iterations/10*9)),
+		options(a.more),
+	)}
+}
+
+// options reads "key=value key=value".
+func options(text string) []graph.Option {
+	var out []graph.Option
+	for _, word := range strings.Fields(text) {
+		key, value, _ := strings.Cut(word, "=")
+		out = append(out, graph.Option{Key: key, Value: value})
 	}
-	return n
-}
-
-// builder adds layers to a graph.
-type builder struct {
-	Options
-	g *graph.Graph
-}
-
-// last is the number of the newest layer, graph.Input if there is none.
-func (b *builder) last() graph.NodeID { return graph.NodeID(len(b.g.Nodes)) - 1 }
-
-// filters scales a published number of filters and rounds it to an even one,
-// so that a route can halve it.
-func (b *builder) filters(n int) int {
-	return max(2, 2*int(math.RoundToEven(float64(n)*b.Width/2)))
-}
-
-// conv adds a convolution with batch norm and leaky activation that keeps the
-// size, or halves it at stride 2.
-func (b *builder) conv(filters, size, stride int) graph.NodeID {
-	return b.g.Add(&graph.Conv{
-		Filters: b.filters(filters), Size: size, Stride: stride, Pad: size / 2, Groups: 1,
-		BatchNorm: true, Activation: graph.Leaky,
-	}, b.last()).ID
-}
-
-func (b *builder) route(inputs ...graph.NodeID) graph.NodeID {
-	return b.g.Add(&graph.Route{Groups: 1}, inputs...).ID
-}
-
-// secondHalf adds a route to the upper half of the last layer's channels.
-func (b *builder) secondHalf() {
-	b.g.Add(&graph.Route{Groups: 2, GroupID: 1}, b.last())
-}
-
-func (b *builder) maxPool(size, stride int) {
-	b.g.Add(&graph.MaxPool{Size: size, Stride: stride, Padding: size - 1}, b.last())
-}
-
-func (b *builder) upsample() graph.NodeID {
-	return b.g.Add(&graph.Upsample{Stride: 2}, b.last()).ID
-}
-
-// head adds the convolution that predicts (classes+5) values an anchor, and
-// its [yolo].
-func (b *builder) head(y graph.Yolo) {
-	y.Classes = b.Classes
-	b.g.Add(&graph.Conv{
-		Filters: len(y.Mask) * y.PerAnchor(), Size: 1, Stride: 1, Groups: 1, Activation: graph.Linear,
-	}, b.last())
-	n := b.g.Add(&y, b.last())
-	n.Options = []graph.Option{{Key: "jitter", Value: ".3"}, {Key: "random", Value: "0"}, {Key: "resize", Value: "1.5"}}
+	return out
 }
