@@ -171,7 +171,7 @@ type Val struct {
 	Protocol string  `yaml:"protocol" choice:"coco" later:"darknet|voc07|voc12"`
 	Conf     float64 `yaml:"conf" in:"[0,1)"`
 	NMS      float64 `yaml:"nms" in:"(0,1]"`
-	NMSKind  string  `yaml:"nms_kind" choice:"default|greedynms|diounms"`
+	NMSKind  string  `yaml:"nms_kind" choice:"default|greedynms|diounms|auto"`
 	MaxDet   int     `yaml:"max_det" in:"[1,100000]"` // detections kept of one image
 }
 

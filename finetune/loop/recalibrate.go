@@ -7,6 +7,7 @@ import (
 	"yoloprune/datasets/batch"
 	"yoloprune/yolo/engine"
 	"yoloprune/yolo/graph"
+	"yoloprune/yolo/head"
 )
 
 // plain reads unaugmented images in full batches of a fixed size.
@@ -19,18 +20,20 @@ type plain struct {
 // fewer images the batch is as large as they are many.
 const recalibrationBatch = 16
 
-func newPlain(src datasets.Source, images, w, h int, skipBad bool) (*plain, error) {
+func newPlain(src datasets.Source, images int, n graph.Net, skipBad bool) (*plain, error) {
 	src = first{src, min(images, src.Len())}
 	p := &plain{size: min(recalibrationBatch, src.Len())}
 	var err error
-	p.loader, err = batch.New(src, batch.Options{Batch: p.size, W: w, H: h, DropLast: true, SkipBad: skipBad})
+	p.loader, err = batch.New(src, batch.Options{
+		Batch: p.size, W: n.Width, H: n.Height, Fit: batch.Fit{Letterbox: head.Letterboxed(n)}, DropLast: true, SkipBad: skipBad,
+	})
 	return p, err
 }
 
 // Recalibrate measures the running statistics of g's batch norms again on up
 // to images training images, unaugmented.
 func Recalibrate(g *graph.Graph, src datasets.Source, images, threads int, skipBad bool) error {
-	p, err := newPlain(src, images, g.Net.Width, g.Net.Height, skipBad)
+	p, err := newPlain(src, images, g.Net, skipBad)
 	if err != nil {
 		return err
 	}

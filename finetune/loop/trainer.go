@@ -66,7 +66,7 @@ func (t *trainer) openData(src datasets.Source) (err error) {
 	if err != nil || t.o.Recalibrate == 0 {
 		return err
 	}
-	t.plain, err = newPlain(src, t.o.Recalibrate, w, h, t.o.SkipBad)
+	t.plain, err = newPlain(src, t.o.Recalibrate, t.g.Net, t.o.SkipBad)
 	return err
 }
 

@@ -136,7 +136,7 @@ type cocoTable struct {
 	Rows  []row
 }
 
-var protocolOrder = []string{"evaluator", "conf", "nms", "nms_kind", "max_det", "input", "resize"}
+var protocolOrder = []string{"evaluator", "conf", "nms", "nms_kind", "max_det", "input", "resize", "letterbox"}
 var machineOrder = []string{"cpu", "threads", "os", "go", "versions.opencv", "versions.onednn", "seed", "started"}
 
 // html renders report.html.

@@ -138,22 +138,34 @@ func shared(t *testing.T, path ...string) string {
 	return full
 }
 
-// The published file has 24251276 bytes, and Darknet prints 6.9 BFLOPs, both
-// for 80 classes at 416x416.
-func TestPublishedTiny(t *testing.T) {
-	g, _, err := darknet.Load(shared(t, "cfg", "yolov4-tiny.cfg"), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := cost.Of(g)
-	if got := c.WeightsFileBytes(); got != 24251276 {
-		t.Errorf("weights file of %d bytes, want 24251276", got)
-	}
-	if b := float64(c.FLOPs()) / 1e9; b < 6.85 || b >= 6.95 {
-		t.Errorf("%.3f BFLOPs, want 6.9", b)
-	}
-	if c.InputW != 416 || c.InputH != 416 {
-		t.Errorf("input %dx%d", c.InputW, c.InputH)
+// The sizes of the published weights files, and the BFLOPs that Darknet prints,
+// which hold a little for pooling and shortcuts, all for 80 classes.
+func TestPublishedNetworks(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		side   int
+		bytes  int64
+		bflops float64
+	}{
+		{"yolov3", 416, 248007048, 65.879},
+		{"yolov3-tiny", 416, 35434956, 5.571},
+		{"yolov4", 608, 257717640, 128.459},
+		{"yolov4-tiny", 416, 24251276, 6.910},
+	} {
+		g, _, err := darknet.Load(shared(t, "cfg", c.name+".cfg"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := cost.Of(g)
+		if got := table.WeightsFileBytes(); got != c.bytes {
+			t.Errorf("%s: weights file of %d bytes, want %d", c.name, got, c.bytes)
+		}
+		if b := float64(table.FLOPs()) / 1e9; b > c.bflops || b < .998*c.bflops {
+			t.Errorf("%s: %.3f BFLOPs, Darknet prints %.3f", c.name, b, c.bflops)
+		}
+		if table.InputW != c.side || table.InputH != c.side {
+			t.Errorf("%s: input %dx%d, want %d", c.name, table.InputW, table.InputH, c.side)
+		}
 	}
 }
 

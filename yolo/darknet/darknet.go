@@ -10,10 +10,11 @@
 package darknet
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/google/renameio/v2"
 
@@ -113,39 +114,66 @@ func SaveCanonical(cfgPath, weightsPath string, g *graph.Graph) error {
 }
 
 func save(cfgPath, weightsPath string, g *graph.Graph, encode func(io.Writer, *graph.Graph) error) error {
-	var cfg bytes.Buffer
-	if cfgPath != "" {
-		if err := encode(&cfg, g); err != nil {
-			return fmt.Errorf("%s: %w", cfgPath, err)
-		}
-	}
-	if weightsPath != "" {
-		if err := SaveWeights(weightsPath, g, len(g.Nodes)); err != nil {
-			return err
-		}
-	}
-	if cfgPath == "" {
-		return nil
-	}
-	if err := renameio.WriteFile(cfgPath, cfg.Bytes(), 0o666); err != nil {
-		return fmt.Errorf("%s: %w", cfgPath, err)
-	}
-	return nil
+	return replace([]file{
+		{cfgPath, func(w io.Writer) error { return encode(w, g) }},
+		{weightsPath, func(w io.Writer) error { return EncodeWeights(w, g, 0) }},
+	})
 }
 
 // SaveWeights writes the weights of the layers before number layers to a file,
 // which is replaced whole or not at all.
 func SaveWeights(path string, g *graph.Graph, layers int) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o666), renameio.WithExistingPermissions())
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	return replace([]file{{path, func(w io.Writer) error { return EncodePartialWeights(w, g, layers, 0) }}})
+}
+
+// file is a path with what is to be written there.
+type file struct {
+	path  string
+	write func(io.Writer) error
+}
+
+// replace writes files, leaving out those without a path. All are on the disk
+// under temporary names before the first one gets its own.
+func replace(files []file) error {
+	var ready []*renameio.PendingFile
+	defer func() {
+		for _, f := range ready {
+			f.Cleanup()
+		}
+	}()
+	files = slices.DeleteFunc(files, func(f file) bool { return f.path == "" })
+	for _, f := range files {
+		pending, err := f.create()
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.path, err)
+		}
+		ready = append(ready, pending)
 	}
-	defer f.Cleanup()
-	if err := EncodePartialWeights(f, g, layers, 0); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	for i, f := range ready {
+		if err := f.CloseAtomicallyReplace(); err != nil {
+			return fmt.Errorf("%s: %w", files[i].path, err)
+		}
 	}
 	return nil
+}
+
+// create writes a file under a temporary name. A folder in its place would be
+// noticed by the renaming only, when another file may have its name already.
+func (f file) create() (*renameio.PendingFile, error) {
+	if info, err := os.Stat(f.path); err == nil && info.IsDir() {
+		return nil, errors.New("is a folder")
+	}
+	pending, err := renameio.NewPendingFile(f.path, renameio.WithPermissions(0o666), renameio.WithExistingPermissions())
+	if err != nil {
+		return nil, err
+	}
+	err = f.write(pending)
+	if err == nil {
+		err = pending.Sync()
+	}
+	if err != nil {
+		pending.Cleanup()
+		return nil, err
+	}
+	return pending, nil
 }

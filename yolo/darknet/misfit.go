@@ -2,7 +2,6 @@ package darknet
 
 import (
 	"fmt"
-	"strings"
 
 	"yoloprune/yolo/graph"
 )
@@ -51,7 +50,7 @@ func where(g *graph.Graph, list []array, bad *misfit, body int64) string {
 	case bad == nil:
 		return fmt.Sprintf("all layers are read, and the file goes on after %v; %s", list[len(list)-1].node, otherNetwork)
 	case bad.end:
-		return whereItEnds(list, bad)
+		return whereItEnds(list, bad, body)
 	}
 	n := list[bad.index].node
 	msg := fmt.Sprintf("%v is the first layer that does not fit: %s", n, bad.what)
@@ -61,12 +60,12 @@ func where(g *graph.Graph, list []array, bad *misfit, body int64) string {
 	return msg + "; " + otherNetwork
 }
 
-func whereItEnds(list []array, bad *misfit) string {
-	a := list[bad.index]
-	msg := fmt.Sprintf("%v is the first layer that does not fit: %s", a.node, bad.what)
-	if before := convBefore(list, bad.index); before != nil && strings.Contains(bad.what, "after 0 of") && list[bad.index-1].node != a.node {
-		msg += fmt.Sprintf("; it is probably a partial file of the layers up to %v, which only start a training: name it as model.backbone", before)
-		return msg
+// whereItEnds explains a file that ends early. One that ends with a layer is
+// what Darknet's "partial" command writes.
+func whereItEnds(list []array, bad *misfit, body int64) string {
+	msg := fmt.Sprintf("%v is the first layer that does not fit: %s", list[bad.index].node, bad.what)
+	if _, partial := layersIn(list, body); partial {
+		return msg + fmt.Sprintf("; it is probably a partial file of the layers up to %v, which only start a training: name it as model.backbone", list[bad.index-1].node)
 	}
 	return msg + "; copy the file again if it was cut short, else " + otherNetwork
 }

@@ -424,10 +424,11 @@ func checkEncode(g *graph.Graph, layers int) error {
 	if layers < 1 || layers > len(g.Nodes) {
 		return &UnsupportedError{Msg: fmt.Sprintf("%d layers of a network of %d: want 1 to %d", layers, len(g.Nodes), len(g.Nodes))}
 	}
-	if err := g.CheckWeights(); err != nil {
+	first := &graph.Graph{Net: g.Net, Nodes: g.Nodes[:layers]}
+	if err := first.CheckWeights(); err != nil {
 		return err
 	}
-	for _, a := range before(arrays(g), layers) {
+	for _, a := range arrays(first) {
 		if _, what := a.fault(0, *a.In(a.node.Weights)); what != "" {
 			return &FormatError{Msg: fmt.Sprintf("%v: its %s: it is not written", a.node, what)}
 		}

@@ -1,6 +1,8 @@
 package ref
 
 import (
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -38,15 +40,81 @@ func TestShortcutByHand(t *testing.T) {
 	}
 }
 
-func TestShortcutDifferences(t *testing.T) {
-	rng := rand.New(rand.NewPCG(8, 0))
-	o := Shortcut{graph.Mish}
-	xs := []Tensor{normalTensor(rng, 2, 3, 2, 3), normalTensor(rng, 2, 3, 2, 3), normalTensor(rng, 2, 3, 2, 3)}
-	dy := normalTensor(rng, 2, 3, 2, 3)
-	loss := func() float64 { return dot(o.Forward(xs).Data, dy.Data) }
-	for k, dx := range o.Backward(xs, dy) {
-		differences(t, "dx", xs[k].Data, dx.Data, loss, 1.0/64, 1e-4)
+// The first source gives the shape. The second, of three channels, is cut and
+// gets no gradient for its third; the third, of one, adds to the first channel
+// only.
+func TestShortcutUnequalByHand(t *testing.T) {
+	xs := []Tensor{
+		{1, 1, 2, 2, []float32{1, 2, 3, 4}},
+		{1, 1, 2, 3, []float32{10, 20, 30, 40, 50, 60}},
+		{1, 1, 2, 1, []float32{-100, -200}},
 	}
+	y := Shortcut{graph.Leaky}.Forward(xs)
+	sameShape(t, "y", y, 1, 1, 2, 2)
+	same(t, "y", y.Data, []float32{-8.9, 22, -15.7, 54}, 1e-6)
+	dxs := Shortcut{graph.Leaky}.Backward(xs, Tensor{1, 1, 2, 2, []float32{10, 2, 20, 4}})
+	for k, want := range [][]float32{{1, 2, 2, 4}, {1, 2, 0, 2, 4, 0}, {1, 2}} {
+		sameShape(t, "dx", dxs[k], 1, 1, 2, xs[k].C)
+		same(t, fmt.Sprint("dx of source ", k), dxs[k].Data, want, 1e-6)
+	}
+}
+
+func TestShortcutDifferences(t *testing.T) {
+	for _, channels := range [][]int{{3, 3, 3}, {3, 5}, {3, 1}, {4, 2, 7}, {1, 6, 1}} {
+		rng := rand.New(rand.NewPCG(8, 0))
+		o := Shortcut{graph.Mish}
+		var xs []Tensor
+		for _, c := range channels {
+			xs = append(xs, normalTensor(rng, 2, 3, 2, c))
+		}
+		dy := normalTensor(rng, 2, 3, 2, channels[0])
+		loss := func() float64 { return dot(o.Forward(xs).Data, dy.Data) }
+		for k, dx := range o.Backward(xs, dy) {
+			differences(t, fmt.Sprintf("%v, dx %d", channels, k), xs[k].Data, dx.Data, loss, 1.0/64, 1e-4)
+		}
+	}
+}
+
+// One weight for each of three sources. Relu: -1 is raised to 0.001, and the
+// divisor is 2 + 0.5 + 0.001 + 0.0001. Softmax of ln 4, 0, ln 2, less the
+// largest: 1, 1/4, 1/2, divisor 1.75 + 0.0001; the 0.0001 makes it matter that
+// the largest is subtracted.
+func TestWeighPerFeatureByHand(t *testing.T) {
+	ln := func(x float64) float32 { return float32(math.Log(x)) }
+	for _, c := range []struct {
+		norm  graph.Normalization
+		scale []float32
+		want  []float64
+	}{
+		{graph.NormRelu, []float32{2, 0.5, -1}, []float64{2 / 2.5011, 0.5 / 2.5011, 0.001 / 2.5011}},
+		{graph.NormRelu, []float32{1, 1, 1}, []float64{1 / 3.0001, 1 / 3.0001, 1 / 3.0001}},
+		{graph.NormRelu, []float32{0, 0, 0}, []float64{0.001 / 0.0031, 0.001 / 0.0031, 0.001 / 0.0031}},
+		{graph.NormSoftmax, []float32{ln(4), 0, ln(2)}, []float64{1 / 1.7501, 0.25 / 1.7501, 0.5 / 1.7501}},
+		{graph.NormSoftmax, []float32{1000, 1000, -1000}, []float64{1 / 2.0001, 1 / 2.0001, 0}},
+		{graph.NormSoftmax, []float32{-1000, -1000, -1000}, []float64{1 / 3.0001, 1 / 3.0001, 1 / 3.0001}},
+	} {
+		xs := []Tensor{{1, 1, 1, 2, []float32{1, 2}}, {1, 1, 1, 2, []float32{3, 4}}, {1, 1, 1, 2, []float32{5, 6}}}
+		for k, y := range Weigh(xs, c.norm, c.scale) {
+			want := []float32{float32(c.want[k] * float64(xs[k].Data[0])), float32(c.want[k] * float64(xs[k].Data[1]))}
+			same(t, fmt.Sprintf("%s of %v, source %d", c.norm, c.scale, k), y.Data, want, 1e-6)
+		}
+	}
+}
+
+// One weight for each source and channel, source by source: channel 0 has the
+// weights 3 and 1, channel 1 has 1 and 7. The second source is longer than the
+// first, and its third channel has no weight and is not used; a shorter one
+// skips the weights of the channels that it lacks.
+func TestWeighPerChannelByHand(t *testing.T) {
+	xs := []Tensor{{1, 1, 2, 2, []float32{1, 2, 3, 4}}, {1, 1, 2, 3, []float32{10, 20, 30, 40, 50, 60}}}
+	scale := []float32{3, 1, 1, 7}
+	y := Shortcut{graph.Linear}.Forward(Weigh(xs, graph.NormRelu, scale))
+	sameShape(t, "y", y, 1, 1, 2, 2)
+	same(t, "y", y.Data, []float32{13 / 4.0001, 142 / 8.0001, 49 / 4.0001, 354 / 8.0001}, 1e-5)
+
+	xs[1] = Tensor{1, 1, 2, 1, []float32{10, 40}}
+	y = Shortcut{graph.Linear}.Forward(Weigh(xs, graph.NormRelu, scale))
+	same(t, "y, shorter source", y.Data, []float32{13 / 4.0001, 2 / 8.0001, 49 / 4.0001, 4 / 8.0001}, 1e-5)
 }
 
 func TestRouteByHand(t *testing.T) {

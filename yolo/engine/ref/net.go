@@ -24,6 +24,7 @@ type Net struct {
 	images   Tensor
 	nodes    []Tensor         // outputs, by node
 	saved    []ConvBNActSaved // by node; set for convolutions only
+	masks    []Dropout        // by node; set for dropout layers in training only
 	training bool             // the last Forward was one
 }
 
@@ -78,7 +79,7 @@ func (n *Net) Forward(images Tensor, training bool) (heads, nodes []Tensor, err 
 		return nil, nil, err
 	}
 	n.images, n.training = images, training
-	n.saved = make([]ConvBNActSaved, len(n.graph.Nodes))
+	n.saved, n.masks = make([]ConvBNActSaved, len(n.graph.Nodes)), make([]Dropout, len(n.graph.Nodes))
 	for _, node := range n.graph.Nodes {
 		n.nodes = append(n.nodes, n.forward(node))
 	}
@@ -149,23 +150,21 @@ func (n *Net) forward(node *graph.Node) Tensor {
 	case *graph.Reorg3D:
 		return Reorg3D(*o).Forward(xs[0])
 	case *graph.Dropout:
-		return n.dropout(node, o, xs[0])
+		return n.forwardDropout(node, o, xs[0])
 	}
 	return xs[0] // yolo, silence, contrastive
 }
 
-// dropout multiplies by the mask of the iteration in training: forward the
-// input, backward the gradient.
-func (n *Net) dropout(node *graph.Node, o *graph.Dropout, x Tensor) Tensor {
-	if !n.training || o.Probability == 0 {
+// forwardDropout draws the mask of the iteration in training and keeps it for
+// backward.
+func (n *Net) forwardDropout(node *graph.Node, o *graph.Dropout, x Tensor) Tensor {
+	if !n.training {
 		return x
 	}
-	y := x.like()
-	mask.Keep(n.Seed, uint64(node.ID), n.Iteration, o.Probability, y.Data)
-	for i, v := range x.Data {
-		y.Data[i] *= v
-	}
-	return y
+	drawn := x.like()
+	mask.Keep(n.Seed, uint64(node.ID), n.Iteration, o.Probability, drawn.Data)
+	n.masks[node.ID] = Dropout{drawn.Data}
+	return n.masks[node.ID].Forward(x)
 }
 
 // backward returns the gradients by a node's inputs, in order.
@@ -199,7 +198,7 @@ func (n *Net) backward(node *graph.Node, g *Gradients) []Tensor {
 	case *graph.Reorg3D:
 		return []Tensor{Reorg3D(*o).Backward(dy)}
 	case *graph.Dropout:
-		return []Tensor{n.dropout(node, o, dy)}
+		return []Tensor{n.masks[node.ID].Backward(dy)}
 	}
 	return []Tensor{dy} // yolo, silence, contrastive
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"yoloprune/yolo/engine/mask"
 	"yoloprune/yolo/graph"
 )
 
@@ -83,6 +84,31 @@ func twoHeads(t *testing.T, rng *rand.Rand) *graph.Graph {
 	return b.weights(t, rng)
 }
 
+// layers is a net with every operation that twoHeads lacks, in training: means,
+// products with each kind of gate, one of them of a layer with itself, sums of
+// unequal channels, dropout, and the three reorganisations. The embedding and
+// its contrastive layer are read by no head.
+func layers(t *testing.T, rng *rand.Rand) *graph.Graph {
+	b := newBuilder(3, 8, 12)
+	stem := b.conv(graph.Input, 4, 3, 2, 1, graph.Mish)
+	gate := b.conv(b.Add(&graph.AvgPool{}, stem).ID, 4, 1, 1, 1, graph.Logistic)
+	excited := b.Add(&graph.ScaleChannels{Activation: graph.Linear}, gate, stem).ID
+	spot := b.conv(excited, 1, 3, 1, 1, graph.Logistic)
+	lit := b.Add(&graph.ScaleChannels{Activation: graph.Logistic, ScaleWH: true}, spot, excited).ID
+	square := b.Add(&graph.SAM{Activation: graph.Linear}, lit, lit).ID
+	attended := b.Add(&graph.SAM{Activation: graph.Logistic}, b.conv(square, 4, 1, 1, 1, graph.Mish), stem).ID
+	dropped := b.Add(&graph.Dropout{Probability: 0.25}, attended).ID
+	mean := b.Add(&graph.LocalAvgPool{Size: 3, Stride: 2, Padding: 2}, b.Add(&graph.Silence{}, dropped).ID).ID
+	deep := b.Add(&graph.Reorg3D{Stride: 2}, dropped).ID
+	legacy := b.Add(&graph.Reorg{Stride: 2}, dropped).ID
+	narrow := b.conv(deep, 3, 1, 1, 1, graph.Swish)
+	b.head(b.shortcut(graph.Swish, mean, legacy, narrow))
+	flat := b.Add(&graph.Reorg3D{Stride: 2, Reverse: true}, legacy).ID
+	b.head(b.conv(b.route(1, 0, flat, dropped), 5, 3, 1, 1, graph.Mish))
+	b.Add(&graph.Contrastive{Classes: 2}, b.conv(dropped, 3, 1, 1, 1, graph.Mish))
+	return b.weights(t, rng)
+}
+
 func newNet(t *testing.T, g *graph.Graph) *Net {
 	t.Helper()
 	n, err := NewNet(g)
@@ -132,9 +158,17 @@ func piece(n *Net) []int {
 // Every gradient of the whole net against differences, but where a step would
 // cross a kink.
 func TestNetDifferences(t *testing.T) {
-	rng := rand.New(rand.NewPCG(8, 0))
-	g := twoHeads(t, rng)
+	for what, build := range map[string]func(*testing.T, *rand.Rand) *graph.Graph{"two heads": twoHeads, "layers": layers} {
+		t.Run(what, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(8, 0))
+			netDifferences(t, rng, build(t, rng))
+		})
+	}
+}
+
+func netDifferences(t *testing.T, rng *rand.Rand, g *graph.Graph) {
 	n := newNet(t, g)
+	n.Seed, n.Iteration = 5, 6
 	images := normalTensor(rng, 2, 8, 12, 3)
 	heads, _ := forward(t, n, images, true)
 	dheads := randomLike(rng, heads)
@@ -265,6 +299,9 @@ func TestNetBatchIsImages(t *testing.T) {
 	}
 }
 
+// foreign is an operation that the reference engine has not heard of.
+type foreign struct{ *graph.Silence }
+
 func TestNewNetErrors(t *testing.T) {
 	for _, c := range []struct {
 		change func(g *graph.Graph)
@@ -275,6 +312,7 @@ func TestNewNetErrors(t *testing.T) {
 		{func(g *graph.Graph) { g.Nodes[0].Weights = nil }, "layer 0 (convolutional): has no weights"},
 		{func(g *graph.Graph) { g.Nodes[1].Weights.Kernel = make([]float32, 5) }, "layer 1 (convolutional): kernel has 5 values, want 108"},
 		{func(g *graph.Graph) { g.Nodes[0].Inputs = nil }, "layer 0 (convolutional): reads 0 layers"},
+		{func(g *graph.Graph) { g.Add(foreign{&graph.Silence{}}, 0) }, "(silence): the reference engine does not run this operation"},
 	} {
 		g := twoHeads(t, rand.New(rand.NewPCG(5, 0)))
 		c.change(g)
@@ -358,4 +396,94 @@ func TestBackwardErrors(t *testing.T) {
 		t.Error("no error for a wrong image")
 	}
 	fails(good, "backward needs a training forward before it")
+}
+
+// Dropout is the identity at inference. In training the mask is that of the
+// layer and the iteration, and the gradient goes through the mask of its own
+// forward whatever the iteration has become.
+func TestNetDropout(t *testing.T) {
+	b := newBuilder(7, 2, 3)
+	b.Add(&graph.Dropout{Probability: 0.5}, graph.Input)
+	b.Add(&graph.Dropout{Probability: 0.2}, graph.Input)
+	b.Add(&graph.Yolo{Classes: 2, Mask: []int{0}, Anchors: [][2]float64{{8, 8}}}, 1)
+	n := newNet(t, b.Graph)
+	rng := rand.New(rand.NewPCG(9, 0))
+	images, dy := gridTensor(rng, 2, 2, 3, 7), gridTensor(rng, 2, 2, 3, 7)
+	_, nodes := forward(t, n, images, false)
+	same(t, "at inference", nodes[1].Data, images.Data, 0)
+
+	masked := func(x Tensor, node, iteration uint64, p float64) []float32 {
+		out := make([]float32, len(x.Data))
+		mask.Keep(3, node, iteration, p, out)
+		for i, v := range x.Data {
+			out[i] *= v
+		}
+		return out
+	}
+	n.Seed = 3
+	for n.Iteration = range uint64(3) {
+		_, nodes = forward(t, n, images, true)
+		same(t, "layer 0 in training", nodes[0].Data, masked(images, 0, n.Iteration, 0.5), 0)
+		same(t, "layer 1 in training", nodes[1].Data, masked(images, 1, n.Iteration, 0.2), 0)
+	}
+	grads, err := n.Backward([]Tensor{dy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "gradient", grads.Images.Data, masked(dy, 1, 2, 0.2), 0)
+}
+
+// A gate is the first input of a product; which of the two it is only shows
+// where they differ in shape.
+func TestNetProductsByHand(t *testing.T) {
+	b := newBuilder(1, 1, 4)
+	mean := b.Add(&graph.AvgPool{}, graph.Input).ID
+	b.Add(&graph.ScaleChannels{Activation: graph.Leaky}, mean, graph.Input)
+	b.Add(&graph.ScaleChannels{Activation: graph.Relu, ScaleWH: true}, graph.Input, graph.Input)
+	b.Add(&graph.SAM{Activation: graph.Linear}, 1, graph.Input)
+	_, nodes := forward(t, newNet(t, b.Graph), Tensor{1, 1, 4, 1, []float32{1, -2, 3, 6}}, false)
+	same(t, "mean", nodes[0].Data, []float32{2}, 0)
+	same(t, "scale_channels", nodes[1].Data, []float32{2, -0.4, 6, 12}, 1e-7)
+	same(t, "scale_channels, scale_wh", nodes[2].Data, []float32{1, 4, 9, 36}, 0)
+	same(t, "sam", nodes[3].Data, []float32{2, 0.8, 18, 72}, 1e-6)
+}
+
+// A shortcut with weights runs, and training one is an error: its gradients
+// would be wrong.
+func TestNetWeightedShortcut(t *testing.T) {
+	b := newBuilder(2, 1, 2)
+	b.Add(&graph.Silence{}, graph.Input)
+	o := &graph.Shortcut{Activation: graph.Leaky, Scaling: graph.PerChannel, Normalization: graph.NormRelu}
+	b.Add(o, 0, graph.Input)
+	b.Nodes[1].Weights = &graph.Weights{Scale: []float32{3, 1, 1, 7}}
+	n := newNet(t, b.Graph)
+	images := Tensor{1, 1, 2, 2, []float32{1, -2, 3, 4}}
+	_, nodes := forward(t, n, images, false)
+	same(t, "y", nodes[1].Data, []float32{4 / 4.0001, -1.6 / 8.0001, 12 / 4.0001, 32 / 8.0001}, 1e-6)
+
+	_, _, err := n.Forward(images, true)
+	if want := "layer 1 (shortcut): a shortcut with weights cannot be trained yet"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	if _, err := n.Backward(nil); err == nil || !strings.Contains(err.Error(), "backward needs a training forward before it") {
+		t.Errorf("backward: error %v", err)
+	}
+}
+
+// A contrastive layer is no head: what only it reads gets no gradient.
+func TestNetContrastive(t *testing.T) {
+	rng := rand.New(rand.NewPCG(10, 0))
+	g := layers(t, rng)
+	n := newNet(t, g)
+	heads, nodes := forward(t, n, normalTensor(rng, 2, 8, 12, 3), true)
+	grads, err := n.Backward(randomLike(rng, heads))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := len(g.Nodes) - 1
+	same(t, "output", nodes[last].Data, nodes[last-1].Data, 0)
+	zeros := make([]float32, len(nodes[last].Data))
+	same(t, "gradient", grads.Nodes[last].Data, zeros, 0)
+	same(t, "gradient of the embedding", grads.Nodes[last-1].Data, zeros, 0)
+	same(t, "gradient of its kernel", grads.Params[last-1].Kernel, make([]float32, len(g.Nodes[last-1].Weights.Kernel)), 0)
 }

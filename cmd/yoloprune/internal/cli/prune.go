@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"yoloprune/cmd/yoloprune/internal/pipeline"
+	"yoloprune/datasets/batch"
 	"yoloprune/datasets/coco"
 	"yoloprune/finetune/loop"
 	"yoloprune/finetune/validate"
@@ -17,6 +18,7 @@ import (
 	"yoloprune/pruning/surgery"
 	"yoloprune/yolo/darknet"
 	"yoloprune/yolo/graph"
+	"yoloprune/yolo/head"
 )
 
 type pruneFlags struct {
@@ -192,7 +194,7 @@ func (a *app) repair(f pruneFlags, g, cut *graph.Graph, dir string) error {
 			return err
 		}
 	}
-	o := validate.Options{Batch: 16, Conf: 0.001, NMS: 0.65, MaxDet: 300}
+	o := validate.Options{Batch: 16, Conf: 0.001, NMS: 0.65, MaxDet: 300, Fit: batch.Fit{Letterbox: head.Letterboxed(g.Net)}}
 	before, _, err := a.measure(g, set, o)
 	if err != nil {
 		return err

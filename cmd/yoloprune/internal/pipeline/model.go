@@ -31,6 +31,9 @@ func (r *Run) setModel(names []string) error {
 		return err
 	}
 	r.g = g
+	if head.Letterboxed(g.Net) && len(r.trainings()) > 0 {
+		r.warn("model: letter_box=1: images keep their aspect when the network is measured, but training stretches them; leave letter_box out of the cfg to do without it")
+	}
 	t := cost.Of(g)
 	r.say("model: %s parameters, %.2f GFLOPs at %dx%d", term.SI(float64(t.Params())), float64(t.FLOPs())/1e9, t.InputW, t.InputH)
 	if err := r.checkMemory(t); err != nil {
@@ -134,9 +137,6 @@ func (r *Run) loadModel() (*graph.Graph, error) {
 	return g, nil
 }
 
-// archAnchors is how many anchors the architectures have.
-const archAnchors = 6
-
 // anchors returns nil for the published ones. The toy set of a dry run need not
 // be drawn.
 func (r *Run) anchors() ([][2]float64, error) {
@@ -151,7 +151,7 @@ func (r *Run) anchors() ([][2]float64, error) {
 		if r.data.train == nil {
 			return nil, r.exp.Errorf("model.anchors", "kmeans takes the boxes of data.train, which is missing; add it, or leave anchors out")
 		}
-		a, iou, err := head.KMeansAnchors(sizes(r.data.train, m.Input[0], m.Input[1]), archAnchors, r.exp.Seed)
+		a, iou, err := head.KMeansAnchors(sizes(r.data.train, m.Input[0], m.Input[1]), zoo.Anchors(m.Arch), r.exp.Seed)
 		if err != nil {
 			return nil, r.exp.Errorf("model.anchors", "kmeans: %v", err)
 		}

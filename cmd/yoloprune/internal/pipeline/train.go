@@ -8,6 +8,7 @@ import (
 	"yoloprune/cmd/yoloprune/internal/term"
 	"yoloprune/configs"
 	"yoloprune/datasets/augment"
+	"yoloprune/datasets/batch"
 	"yoloprune/finetune/loop"
 	"yoloprune/finetune/loss"
 	"yoloprune/finetune/optim"
@@ -15,6 +16,7 @@ import (
 	"yoloprune/pruning/report"
 	"yoloprune/yolo/darknet"
 	"yoloprune/yolo/graph"
+	"yoloprune/yolo/head"
 )
 
 // section is a part of the experiment that trains, with its key.
@@ -144,6 +146,7 @@ func options(t configs.Training, s *configs.Sparsify) loop.Options {
 func (r *Run) validation() validate.Options {
 	v := r.exp.Val
 	return validate.Options{
+		Fit:   batch.Fit{Letterbox: head.Letterboxed(r.g.Net)},
 		Batch: 16, Threads: r.exp.Threads, Conf: v.Conf, NMS: v.NMS, NMSKind: v.NMSKind, MaxDet: v.MaxDet, SkipBad: r.exp.Data.SkipBad,
 	}
 }
