@@ -114,7 +114,7 @@ func SaveCanonical(cfgPath, weightsPath string, g *graph.Graph) error {
 }
 
 func save(cfgPath, weightsPath string, g *graph.Graph, encode func(io.Writer, *graph.Graph) error) error {
-	return replace([]file{
+	return replace([]target{
 		{cfgPath, func(w io.Writer) error { return encode(w, g) }},
 		{weightsPath, func(w io.Writer) error { return EncodeWeights(w, g, 0) }},
 	})
@@ -123,25 +123,25 @@ func save(cfgPath, weightsPath string, g *graph.Graph, encode func(io.Writer, *g
 // SaveWeights writes the weights of the layers before number layers to a file,
 // which is replaced whole or not at all.
 func SaveWeights(path string, g *graph.Graph, layers int) error {
-	return replace([]file{{path, func(w io.Writer) error { return EncodePartialWeights(w, g, layers, 0) }}})
+	return replace([]target{{path, func(w io.Writer) error { return EncodePartialWeights(w, g, layers, 0) }}})
 }
 
-// file is a path with what is to be written there.
-type file struct {
+// target is a path with what is to be written there.
+type target struct {
 	path  string
 	write func(io.Writer) error
 }
 
 // replace writes files, leaving out those without a path. All are on the disk
 // under temporary names before the first one gets its own.
-func replace(files []file) error {
+func replace(files []target) error {
 	var ready []*renameio.PendingFile
 	defer func() {
 		for _, f := range ready {
 			f.Cleanup()
 		}
 	}()
-	files = slices.DeleteFunc(files, func(f file) bool { return f.path == "" })
+	files = slices.DeleteFunc(files, func(f target) bool { return f.path == "" })
 	for _, f := range files {
 		pending, err := f.create()
 		if err != nil {
@@ -159,7 +159,7 @@ func replace(files []file) error {
 
 // create writes a file under a temporary name. A folder in its place would be
 // noticed by the renaming only, when another file may have its name already.
-func (f file) create() (*renameio.PendingFile, error) {
+func (f target) create() (*renameio.PendingFile, error) {
 	if info, err := os.Stat(f.path); err == nil && info.IsDir() {
 		return nil, errors.New("is a folder")
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"yoloprune/yolo/graph"
 )
@@ -34,6 +35,37 @@ func (c Change) String() string {
 	return fmt.Sprintf("layer %d: %s", c.Layer, c.What)
 }
 
+// Summary has a line for each kind of change, with the layers that it is made
+// in.
+func Summary(changes []Change) []string {
+	var kinds []string
+	layers := make(map[string][]graph.NodeID)
+	for _, c := range changes {
+		if layers[c.What] == nil {
+			kinds = append(kinds, c.What)
+		}
+		layers[c.What] = append(layers[c.What], c.Layer)
+	}
+	var lines []string
+	for _, what := range kinds {
+		lines = append(lines, summaryLine(layers[what], what))
+	}
+	return lines
+}
+
+func summaryLine(layers []graph.NodeID, what string) string {
+	if len(layers) == 1 {
+		return Change{layers[0], what}.String()
+	}
+	const named = 4
+	list := strings.Trim(fmt.Sprint(layers[:min(named, len(layers))]), "[]")
+	list = strings.ReplaceAll(list, " ", ", ")
+	if more := len(layers) - named; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("layers %s: %s", list, what)
+}
+
 // Portable returns a copy of g that the reader computes as this program does,
 // to be written by EncodeCanonical. What the reader gets wrong without a word
 // is rewritten where that can be done without changing the function, with a
@@ -45,6 +77,9 @@ func (c Change) String() string {
 func Portable(g *graph.Graph, reader Reader) (*graph.Graph, []Change, error) {
 	if !slices.Contains(Readers, reader) {
 		return nil, nil, fmt.Errorf("reader %q: use one of %v", reader, Readers)
+	}
+	if err := g.Infer(); err != nil {
+		return nil, nil, err
 	}
 	p := &porter{from: g, to: &graph.Graph{Net: g.Net}, reader: reader, openCV: reader != ForDarknet, at: map[graph.NodeID]graph.NodeID{graph.Input: graph.Input}}
 	p.to.Net.Options = slices.Clone(g.Net.Options)
@@ -88,7 +123,8 @@ func refuse(n *graph.Node, format string, args ...any) error {
 }
 
 // wanted returns the nodes to copy: for OpenCV those up to the last head, since
-// what follows serves training only, and OpenCV would make outputs of it.
+// no detection depends on the others, such as [contrastive], and OpenCV would
+// make outputs of them.
 func (p *porter) wanted() []*graph.Node {
 	heads := p.from.Heads()
 	if !p.openCV || len(heads) == 0 {
@@ -96,16 +132,20 @@ func (p *porter) wanted() []*graph.Node {
 	}
 	last := heads[len(heads)-1].ID
 	if after := p.from.Nodes[last+1:]; len(after) > 0 {
-		p.note(after[0], "%d layers after the last [yolo] are left out: only training reads them", len(after))
+		p.note(after[0], "%d layers after the last [yolo] are left out: no detection depends on them", len(after))
 	}
 	return p.from.Nodes[:last+1]
 }
 
 func (p *porter) add(n *graph.Node) error {
-	if err := p.check(n); err != nil {
+	if err := p.checkDarknet(n); err != nil {
 		return err
 	}
 	if p.openCV {
+		if err := p.checkOpenCV(n); err != nil {
+			return err
+		}
+		n = p.withoutMisread(n)
 		switch o := n.Op.(type) {
 		case *graph.Shortcut:
 			if len(n.Inputs) > 2 {
@@ -174,26 +214,71 @@ func (p *porter) slices(n *graph.Node, o *graph.Route) {
 	joined.Op, joined.Inputs = &graph.Route{Groups: 1}, parts
 }
 
-// check refuses what the reader gets wrong and can not be rewritten, and notes
-// what the user should know.
-func (p *porter) check(n *graph.Node) error {
-	if o, ok := n.Op.(*graph.Shortcut); ok {
-		if err := p.checkShortcut(n, o); err != nil {
-			return err
-		}
-	}
-	if !p.openCV {
-		if activation(n) == graph.Relu6 {
-			p.note(n, "Darknet's CPU code makes zeros of relu6 (its GPU code does not)")
-		}
+// checkDarknet refuses what Darknet gets wrong, or notes what it does where its
+// code for GPUs is right.
+func (p *porter) checkDarknet(n *graph.Node) error {
+	if p.reader == ForOpenCV {
 		return nil
 	}
+	if o := n.Conv(); o != nil && o.Size == 1 && o.Stride == 1 && o.Pad > 0 {
+		const what = "Darknet's CPU code ignores the padding of size=1 (its GPU code does not)"
+		if p.reader == ForAny {
+			return refuse(n, what+": export --for darknet or opencv")
+		}
+		p.note(n, what)
+	}
+	if p.reader == ForDarknet {
+		p.noteDarknet(n)
+	}
+	if _, ok := n.Op.(*graph.Shortcut); ok {
+		return p.checkUnequal(n)
+	}
+	return nil
+}
+
+func (p *porter) noteDarknet(n *graph.Node) {
+	if activation(n) == graph.Relu6 {
+		p.note(n, "Darknet's CPU code makes zeros of relu6 (its GPU code does not)")
+	}
+	if _, loss := n.Op.(*graph.Contrastive); !loss && p.readsHead(n) {
+		p.note(n, "reads a [yolo], which hands on decoded values in Darknet, but what it reads in this program: the two differ")
+	}
+}
+
+func (p *porter) readsHead(n *graph.Node) bool {
+	return slices.ContainsFunc(n.Inputs, func(id graph.NodeID) bool { return id != graph.Input && p.from.Nodes[id].Yolo() != nil })
+}
+
+// checkUnequal refuses the sums that Darknet's CPU code gets wrong. Where they
+// are to be written as sums of two, any of their sources may be the case.
+func (p *porter) checkUnequal(n *graph.Node) error {
+	for _, in := range n.Inputs[1:] {
+		two := *n
+		if p.openCV {
+			two.Inputs = []graph.NodeID{n.Inputs[0], in}
+		}
+		if overreads(p.from, &two) {
+			return refuse(n, "Darknet's CPU code reads past the end of layer %d here, which has fewer channels than its input and this sum: give the two layers equal channels", in)
+		}
+		if c := p.from.ShapeOf(in).C; c != n.Out.C {
+			p.note(n, "adds %d channels to %d: Darknet and OpenCV add those that both have, other readers refuse that", c, n.Out.C)
+		}
+	}
+	return nil
+}
+
+// checkOpenCV refuses what OpenCV does not run or misreads.
+func (p *porter) checkOpenCV(n *graph.Node) error {
 	switch o := n.Op.(type) {
 	case *graph.LocalAvgPool, *graph.Reorg3D, *graph.Contrastive:
 		return refuse(n, "OpenCV does not know [%s]: export --for darknet", n.Op.Kind())
 	case *graph.ScaleChannels:
 		if o.ScaleWH {
 			return refuse(n, "OpenCV does not run scale_wh=1: export --for darknet")
+		}
+	case *graph.Shortcut:
+		if o.Scaling != graph.NoScaling {
+			return refuse(n, "OpenCV does not read the weights of a shortcut, and misreads all that follow: export --for darknet")
 		}
 	case *graph.Yolo:
 		if o.NewCoords {
@@ -203,7 +288,26 @@ func (p *porter) check(n *graph.Node) error {
 	if activation(n) == graph.Relu6 {
 		return refuse(n, "OpenCV does not know activation=relu6: export --for darknet")
 	}
+	if p.readsHead(n) {
+		return refuse(n, "reads a [yolo], whose output has another shape in OpenCV: read the layer before the [yolo]")
+	}
 	return nil
+}
+
+// withoutMisread returns n without the options that Darknet does not read and
+// OpenCV does.
+func (p *porter) withoutMisread(n *graph.Node) *graph.Node {
+	_, sum := n.Op.(*graph.Shortcut)
+	c := *n
+	c.Options = nil
+	for _, o := range n.Options {
+		if o.Key == "activation" || sum && (o.Key == "alpha" || o.Key == "beta") {
+			p.note(n, "%s=%s is left out: Darknet does not read it here, and OpenCV does", o.Key, o.Value)
+			continue
+		}
+		c.Options = append(c.Options, o)
+	}
+	return &c
 }
 
 func activation(n *graph.Node) graph.Activation {
@@ -218,16 +322,6 @@ func activation(n *graph.Node) graph.Activation {
 		return o.Activation
 	}
 	return graph.Linear
-}
-
-func (p *porter) checkShortcut(n *graph.Node, o *graph.Shortcut) error {
-	if p.openCV && o.Scaling != graph.NoScaling {
-		return refuse(n, "OpenCV does not read the weights of a shortcut, and misreads all that follow: export --for darknet")
-	}
-	if p.reader != ForOpenCV && overreads(p.from, n) {
-		return refuse(n, "Darknet's CPU code reads past the end of layer %d here, which has fewer channels than its input and this sum: give the two layers equal channels", n.Inputs[1])
-	}
-	return nil
 }
 
 // noteNet points out what a reader does not do with the image.

@@ -102,8 +102,8 @@ func (a *app) export(f exportFlags) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range changes {
-		a.say("%v", c)
+	for _, line := range darknet.Summary(changes) {
+		a.say("%s", line)
 	}
 	a.say("wrote %s and %s", toCfg, toWeights)
 	if !f.verify {

@@ -20,26 +20,18 @@ func (r *Run) export(context.Context) error {
 		return err
 	}
 	cfg, weights := filepath.Join(dir, "model.cfg"), filepath.Join(dir, "model.weights")
-	for _, reader := range []darknet.Reader{darknet.ForAny, darknet.ForDarknet} {
-		changes, err := ExportDarknet(r.g, reader, cfg, weights)
-		var unsupported *darknet.UnsupportedError
-		if reader == darknet.ForAny && errors.As(err, &unsupported) {
-			r.warn("export: %v", err)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for _, c := range changes {
-			r.say("export: %v", c)
-		}
-		if reader == darknet.ForDarknet {
-			r.warn("export: %s and %s are written for Darknet, and not verified with OpenCV", cfg, weights)
-			return nil
-		}
-		break
+	reader, err := r.exportFor(cfg, weights)
+	if err != nil {
+		return err
 	}
-	diff, err := VerifyOpenCV(cfg, weights, r.readable(), darknet.ForAny)
+	if reader == darknet.ForDarknet {
+		r.warn("export: %s and %s are written for Darknet, and not verified with OpenCV", cfg, weights)
+		return nil
+	}
+	if reader == darknet.ForOpenCV {
+		r.warn("export: %s and %s are written for OpenCV only", cfg, weights)
+	}
+	diff, err := VerifyOpenCV(cfg, weights, r.readable(), reader)
 	if errors.Is(err, errNotRun) {
 		r.warn("export: %s is written, but not verified: %v", weights, err)
 		return nil
@@ -49,6 +41,26 @@ func (r *Run) export(context.Context) error {
 	}
 	r.say("export: %s and %s; OpenCV's head outputs differ by at most %.1e", cfg, weights, diff)
 	return nil
+}
+
+// exportFor writes the network for Darknet and OpenCV alike or, since a run is
+// not to end with nothing, for the first of them that it can be written for.
+func (r *Run) exportFor(cfg, weights string) (darknet.Reader, error) {
+	var refused error
+	for _, reader := range darknet.Readers {
+		changes, err := ExportDarknet(r.g, reader, cfg, weights)
+		var unsupported *darknet.UnsupportedError
+		if errors.As(err, &unsupported) {
+			r.warn("export: %v", err)
+			refused = err
+			continue
+		}
+		for _, line := range darknet.Summary(changes) {
+			r.say("export: %s", line)
+		}
+		return reader, err
+	}
+	return "", refused
 }
 
 // readable returns the first image of val that can be read, "" if none can.
