@@ -36,11 +36,26 @@ func newAtoms(g *graph.Graph) *atoms {
 	a.fix(graph.Input, "network input")
 	read := g.Consumers()
 	for _, n := range g.Nodes {
-		if len(read[n.ID]) == 0 && n.Yolo() == nil {
+		for _, m := range n.Mentions {
+			if g.Nodes[m.Layer].Yolo() == nil { // fixed in any case
+				a.fix(m.Layer, fmt.Sprintf("training loss: %v reads it as its %s", n, m.Key))
+			}
+		}
+		if len(read[n.ID]) == 0 && !terminal(n) {
 			a.fix(n.ID, fmt.Sprintf("output of the network: no layer reads %v", n))
 		}
 	}
 	return a
+}
+
+// terminal says whether a node ends a branch by its kind: it has an in side
+// only, and tie says why its channels stay.
+func terminal(n *graph.Node) bool {
+	switch n.Op.(type) {
+	case *graph.Yolo, *graph.Contrastive:
+		return true
+	}
+	return false
 }
 
 // of returns the atom of a node's channel.
@@ -63,54 +78,69 @@ func (a *atoms) tie(n *graph.Node) {
 				a.class.join(a.of(n.ID, k), a.of(n.Inputs[0], k*in/op.Filters))
 			}
 		}
-	case *graph.Route:
-		for c, src := range Sources(a.g, n) {
-			a.class.join(a.of(n.ID, c), a.of(src.Node, src.Channel))
-		}
-	case *graph.MaxPool, *graph.Upsample, *graph.Shortcut:
+	case *graph.Shortcut, *graph.SAM:
 		a.tieSame(n)
+	case *graph.ScaleChannels:
+		if op.ScaleWH {
+			a.fix(n.Inputs[0], fmt.Sprintf("%v scales pixels by its one channel", n))
+			a.tieSources(n)
+			return
+		}
+		a.tieSame(n)
+	case *graph.Contrastive:
+		a.tieSources(n)
+		a.fix(n.ID, fmt.Sprintf("training loss: %v compares all its channels", n))
 	case *graph.Yolo:
 		a.tieSame(n)
 		a.fix(n.ID, fmt.Sprintf("head: %v fixes the number of filters", n))
+	case *graph.Route, *graph.MaxPool, *graph.AvgPool, *graph.LocalAvgPool, *graph.Upsample,
+		*graph.Reorg3D, *graph.Reorg, *graph.Dropout, *graph.Silence:
+		a.tieSources(n)
 	default:
-		why := fmt.Sprintf("%v: its effect on channels is not known", n)
-		a.fix(n.ID, why)
-		for _, in := range n.Inputs {
-			a.fix(in, why)
+		a.fixAround(n, fmt.Sprintf("%v: its effect on channels is not known", n))
+	}
+}
+
+// tieSources joins every output channel with those that it is made of.
+func (a *atoms) tieSources(n *graph.Node) {
+	for c, from := range Sources(a.g, n) {
+		for _, src := range from {
+			a.class.join(a.of(n.ID, c), a.of(src.Node, src.Channel))
 		}
 	}
 }
 
+// tieSame joins channel c of the output with channel c of every input that has
+// one.
+//
+// The inputs of a shortcut may differ in channels; Darknet adds the first
+// m = min(C_0, C_k) of input k to those of the output. Let a cut remove r of
+// these m from the output. Being tied, the same r go from input k, which
+// leaves m-r in both, in the old order. The longer of the two (if C_0 < C_k the
+// input, if C_k < C_0 the output) has its other channels behind them, whatever
+// is left there: min of the new numbers is m-r again, and Darknet adds the
+// channels that it added before. The longer may become as long as the other,
+// but never shorter, so the channels past m are free.
 func (a *atoms) tieSame(n *graph.Node) {
 	for _, in := range n.Inputs {
-		for c := range n.Out.C {
+		for c := range min(n.Out.C, a.g.ShapeOf(in).C) {
 			a.class.join(a.of(n.ID, c), a.of(in, c))
 		}
 	}
 }
 
-// Source is one channel of one node.
-type Source struct {
-	Node    graph.NodeID
-	Channel int
-}
-
-// Sources lists, for every output channel of a route, the channel it copies.
-func Sources(g *graph.Graph, n *graph.Node) []Source {
-	r := n.Op.(*graph.Route)
-	var out []Source
+// fixAround protects what a node reads and makes.
+func (a *atoms) fixAround(n *graph.Node, why string) {
+	a.fix(n.ID, why)
 	for _, in := range n.Inputs {
-		size := g.ShapeOf(in).C / r.Groups
-		for c := range size {
-			out = append(out, Source{in, r.GroupID*size + c})
-		}
+		a.fix(in, why)
 	}
-	return out
 }
 
 // constrain notes which slices must keep equal numbers of channels. Darknet
 // slices by count, so all slices of a source must stay equal, also those that
-// the route does not take.
+// the route does not take. What a reorg3d or reorg moves as a block is tied, so
+// that their blocks are equal by themselves.
 func (a *atoms) constrain(n *graph.Node) {
 	switch op := n.Op.(type) {
 	case *graph.Route:
@@ -234,20 +264,20 @@ func (a *atoms) number(joined disjoint) ([]Group, []place) {
 }
 
 func (a *atoms) addMembers(groups []Group, at []place) {
-	a.addMember(groups, at, graph.Input, "input", graph.Input, Out)
+	a.addMember(groups, at, Member{Node: graph.Input, Kind: "input", Side: Out}, graph.Input)
 	for _, n := range a.g.Nodes {
-		if n.Conv() != nil || n.Yolo() != nil {
-			a.addMember(groups, at, n.ID, n.Op.Kind(), n.Inputs[0], In)
+		if n.Conv() != nil || terminal(n) {
+			a.addMember(groups, at, Member{Node: n.ID, Kind: n.Op.Kind(), Side: In}, n.Inputs[0])
 		}
-		if n.Yolo() == nil {
-			a.addMember(groups, at, n.ID, n.Op.Kind(), n.ID, Out)
+		if !terminal(n) {
+			a.addMember(groups, at, Member{Node: n.ID, Kind: n.Op.Kind(), Side: Out, Why: why(a.g, n)}, n.ID)
 		}
 	}
 }
 
-// addMember files every channel of atomsOf under node and side. The k-th time
-// that a group channel turns up goes to the k-th member.
-func (a *atoms) addMember(groups []Group, at []place, node graph.NodeID, kind string, atomsOf graph.NodeID, side Side) {
+// addMember files every channel of atomsOf under m's node and side. The k-th
+// time that a group channel turns up goes to the k-th member.
+func (a *atoms) addMember(groups []Group, at []place, m Member, atomsOf graph.NodeID) {
 	mine := map[int][]int{} // by group: indices of this side's members
 	for c := range a.g.ShapeOf(atomsOf).C {
 		p := at[a.of(atomsOf, c)]
@@ -256,7 +286,8 @@ func (a *atoms) addMember(groups []Group, at []place, node graph.NodeID, kind st
 		if free < 0 {
 			free = len(mine[p.group])
 			mine[p.group] = append(mine[p.group], len(g.Members))
-			g.Members = append(g.Members, Member{node, kind, side, slices.Repeat([]int{-1}, g.Channels)})
+			m.Map = slices.Repeat([]int{-1}, g.Channels)
+			g.Members = append(g.Members, m)
 		}
 		g.Members[mine[p.group][free]].Map[p.channel] = c
 	}

@@ -1,8 +1,9 @@
 // Package depgraph finds the channels that must live or die together.
 //
-// Every channel of every layer's output is an atom. A shortcut ties channel i
-// of its inputs; pooling, upsampling and concatenation pass atoms on one to
-// one; a depthwise convolution ties its outputs to the input they read. The
+// Every channel of every layer's output is an atom. A shortcut, or a product of
+// two layers, ties channel i of its inputs; pooling, upsampling and
+// concatenation pass atoms on one to one, reorganising pixels one to several; a
+// depthwise convolution ties its outputs to the input they read. The
 // classes of tied atoms are then collected into groups: all channels of one
 // convolution stand in one group, and so do channels whose numbers constrain
 // each other (a grouped route or a grouped convolution needs the same number
@@ -52,12 +53,16 @@ func (s *Side) UnmarshalText(b []byte) error {
 }
 
 // Member is one layer's side in a group. A layer that holds a group channel
-// several times, such as a route with a repeated source, has as many members.
+// several times, such as a reorg3d or a route with a repeated source, has as
+// many members.
 type Member struct {
 	Node graph.NodeID `json:"node"` // graph.Input for the image
 	Kind string       `json:"kind"`
 	Side Side         `json:"side"`
 	Map  []int        `json:"map"` // Map[i] is the layer's channel for group channel i, -1 if it has none
+	// Why says how the layer ties what it reads, "" where it passes channels on
+	// or makes new ones.
+	Why string `json:"why,omitempty"`
 }
 
 // Constraint says that all Parts must keep the same number of channels.

@@ -57,12 +57,12 @@ func TestCSPBlock(t *testing.T) {
 	want := Group{
 		ID: 1, Channels: 8,
 		Members: []Member{
-			{0, "convolutional", Out, seq(0, 8)},
-			{1, "route", Out, high},
-			{2, "convolutional", In, high},
-			{6, "route", Out, seq(0, 8)},
-			{7, "maxpool", Out, seq(0, 8)},
-			{8, "convolutional", In, seq(0, 8)},
+			{0, "convolutional", Out, seq(0, 8), ""},
+			{1, "route", Out, high, ""},
+			{2, "convolutional", In, high, ""},
+			{6, "route", Out, seq(0, 8), ""},
+			{7, "maxpool", Out, seq(0, 8), ""},
+			{8, "convolutional", In, seq(0, 8), ""},
 		},
 		Constraints: []Constraint{{Node: 1, Why: "layer 1 (route) takes slice 1 of 2 of layer 0", Parts: [][]int{seq(0, 4), seq(4, 8)}}},
 		Balances:    []Balance{{Parts: [][]int{seq(0, 4), seq(4, 8)}}},
@@ -73,8 +73,8 @@ func TestCSPBlock(t *testing.T) {
 	text := strings.Join([]string{
 		"group 1 (layer 0): 8 channels",
 		"  layer   0 convolutional out  0-7",
-		"  layer   1 route         out  0-3   are group channels 4-7",
-		"  layer   2 convolutional in   0-3   are group channels 4-7",
+		"  layer   1 route         out  0-3   group channels 4-7",
+		"  layer   2 convolutional in   0-3   group channels 4-7",
 		"  layer   6 route         out  0-7",
 		"  layer   7 maxpool       out  0-7",
 		"  layer   8 convolutional in   0-7",
@@ -91,9 +91,9 @@ func TestConcatenationKeepsGroupsApart(t *testing.T) {
 		conv graph.NodeID
 		in   Member // the side of the convolution that reads the concatenation
 	}{
-		{2, Member{5, "convolutional", In, seq(4, 8)}},
-		{3, Member{5, "convolutional", In, seq(0, 4)}},
-		{5, Member{8, "convolutional", In, seq(8, 16)}},
+		{2, Member{5, "convolutional", In, seq(4, 8), ""}},
+		{3, Member{5, "convolutional", In, seq(0, 4), ""}},
+		{5, Member{8, "convolutional", In, seq(8, 16), ""}},
 	} {
 		gr := holding(t, g, c.conv)
 		if !slices.ContainsFunc(gr.Members, func(m Member) bool { return cmp.Equal(m, c.in) }) {
@@ -286,6 +286,7 @@ func TestGroupsProperties(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		checkReasons(t, groups)
 		filters := map[graph.NodeID][]int{}
 		for _, gr := range groups {
 			checkBalances(t, gr)
@@ -305,6 +306,19 @@ func TestGroupsProperties(t *testing.T) {
 			}
 		}
 	})
+}
+
+// checkReasons says whether anything is protected for a reason that can be
+// helped.
+func checkReasons(t *rapid.T, groups []Group) {
+	for _, gr := range groups {
+		for _, b := range gr.Balances {
+			small := b.Size() == 1 || strings.Contains(b.Fixed, "scales pixels by its one channel")
+			if b.Fixed != "" && !small && !fixedForGood(b.Fixed) {
+				t.Fatalf("protected for no good reason:\n%v", gr)
+			}
+		}
+	}
 }
 
 func checkFixed(t *rapid.T, groups []Group, conv graph.NodeID) {

@@ -92,9 +92,15 @@ func (m *model) addTerms(gr depgraph.Group, b depgraph.Balance, index map[graph.
 				times++
 			}
 		}
-		if times > 0 {
-			side[conv] = append(side[conv], term{len(m.slots) - 1, times})
+		if times == 0 {
+			continue
 		}
+		terms := side[conv]
+		if k := len(terms) - 1; k >= 0 && terms[k].slot == len(m.slots)-1 {
+			terms[k].times += times
+			continue
+		}
+		side[conv] = append(terms, term{len(m.slots) - 1, times})
 	}
 }
 
@@ -220,7 +226,7 @@ func (p *Plan) Table(g *graph.Graph, groups []depgraph.Group) ([]Row, error) {
 	var rows []Row
 	for _, n := range g.Nodes {
 		r := Row{Index: int(n.ID), Type: n.Op.Kind(), Before: n.Out.C, After: counts[n.ID].out, Protected: protected[n.ID]}
-		if n.Yolo() != nil {
+		if r.After == 0 { // a head or a loss, which passes nothing on
 			r.After = counts[n.ID].in
 		}
 		if n.Conv() != nil {

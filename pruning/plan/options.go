@@ -82,7 +82,7 @@ func (o *Options) complete() error {
 		}
 	}
 	if !(o.Target.Ratio > 0 && o.Target.Ratio < 1) {
-		return fmt.Errorf("target.%s: %v is not in (0, 1): it is the fraction to remove", o.Target.Quantity, o.Target.Ratio)
+		return fmt.Errorf("%s: %v is not in (0, 1): it is the fraction to remove", o.Target.key(), o.Target.Ratio)
 	}
 	if o.Align < 1 {
 		return fmt.Errorf("align: %d is not positive: 1 allows any number of filters", o.Align)
@@ -124,7 +124,10 @@ func skipped(g *graph.Graph, groups []depgraph.Group, entries []string) ([]strin
 }
 
 // skipTypes are the layer types that can be skipped.
-var skipTypes = []string{"convolutional", "maxpool", "upsample", "shortcut", "route", "yolo"}
+var skipTypes = []string{
+	"convolutional", "maxpool", "avgpool", "local_avgpool", "upsample", "shortcut", "route", "scale_channels", "sam",
+	"dropout", "reorg3d", "reorg", "silence", "contrastive", "yolo",
+}
 
 func skipLayers(g *graph.Graph, entry string) ([]graph.NodeID, error) {
 	if entry == "heads" {

@@ -61,6 +61,14 @@ type Target struct {
 	Ratio    float64  `json:"ratio"`
 }
 
+// key is what a configuration calls the target: of the channels it is "ratio".
+func (t Target) key() string {
+	if t.Quantity == Channels {
+		return "target.ratio"
+	}
+	return "target." + string(t.Quantity)
+}
+
 // Ratios are the fractions removed.
 type Ratios struct {
 	FLOPs    float64 `json:"flops"`

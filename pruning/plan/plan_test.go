@@ -277,6 +277,8 @@ func TestMakeErrors(t *testing.T) {
 		{func(o *Options) { o.Target.Quantity = "latency" }, "use one of flops, params, channels"},
 		{func(o *Options) { o.Target.Ratio = 1.4 }, "target.flops: 1.4 is not in (0, 1)"},
 		{func(o *Options) { o.Target.Ratio = math.NaN() }, "target.flops: NaN is not in (0, 1)"},
+		{func(o *Options) { o.Target = Target{Channels, 1.4} }, "target.ratio: 1.4 is not in (0, 1)"},
+		{func(o *Options) { o.Target = Target{Channels, 0.999} }, "target.ratio: 0.999 can not be reached: at most 0."},
 		{func(o *Options) { o.Align = 0 }, "align: 0 is not positive"},
 		{func(o *Options) { o.Floor = 1 }, "floor: 1 is not in [0, 1)"},
 		{func(o *Options) { o.Skip = []string{"7-3"} }, `skip: "7-3": the network has layers 0-`},
@@ -333,6 +335,59 @@ func TestSkip(t *testing.T) {
 		if d := cmp.Diff(c.whole, whole); d != "" {
 			t.Errorf("skip %s: %s", c.skip, d)
 		}
+	}
+}
+
+// A reorg3d in reverse makes one channel of four filters, which are cut
+// together: two channels are a step of 8 filters, and of the 80 filters that may
+// be cut 24 are the target. The product's 32 are skipped by its type.
+func TestStepOfSeveralFilters(t *testing.T) {
+	n := graphtest.New(3, 4, 4)
+	n.Conv(graph.Input, 48, 3, 1, graph.Leaky)
+	n.Add(&graph.Reorg3D{Stride: 2, Reverse: true}, 0)
+	if err := n.Infer(); err != nil {
+		t.Fatal(err)
+	}
+	n.Conv(1, 16, 3, 1, graph.Leaky)
+	n.Conv(2, 16, 1, 1, graph.Logistic)
+	n.Add(&graph.SAM{Activation: graph.Linear}, 3, 2)
+	if err := n.Infer(); err != nil {
+		t.Fatal(err)
+	}
+	n.Head(4)
+	g := n.Fill(1)
+	o := Defaults(Target{Channels, 0.3})
+	o.Skip = []string{"sam"}
+	p, _, err := Make(g, build(t, g), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Keep) != 1 || len(p.Keep[0]) != 24 {
+		t.Errorf("keeps %v", p.Keep)
+	}
+}
+
+// The layers of a plan's table, also those that pass nothing on.
+func TestTableOfLosses(t *testing.T) {
+	n := graphtest.New(3, 4, 4)
+	n.Conv(graph.Input, 8, 3, 1, graph.Leaky)
+	n.Conv(0, 4, 1, 1, graph.Linear)
+	n.Add(&graph.Contrastive{Classes: 1}, 1)
+	if err := n.Infer(); err != nil {
+		t.Fatal(err)
+	}
+	n.Head(0)
+	g := n.Fill(1)
+	rows, err := (&Plan{Version: Version, Keep: Keep{0: {1, 2}}}).Table(g, build(t, g))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var after []int
+	for _, r := range rows {
+		after = append(after, r.After)
+	}
+	if d := cmp.Diff([]int{2, 4, 4, 6, 6}, after); d != "" {
+		t.Error(d)
 	}
 }
 

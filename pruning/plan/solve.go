@@ -290,7 +290,7 @@ type InfeasibleError struct {
 }
 
 func (e *InfeasibleError) Error() string {
-	return fmt.Sprintf("target.%s: %v can not be reached: at most %.4f can be removed: %s", e.Target.Quantity, e.Target.Ratio, e.Most, e.Why)
+	return fmt.Sprintf("%s: %v can not be reached: at most %.4f can be removed: %s", e.Target.key(), e.Target.Ratio, e.Most, e.Why)
 }
 
 func (s *solver) checkFeasible() error {

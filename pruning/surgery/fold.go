@@ -10,17 +10,21 @@ import (
 )
 
 // constantsByNode holds, by node and channel, the constant that stands for a
-// removed channel; the values of channels that stay mean nothing.
+// removed channel. For a channel that stays it is the expected mean, as far as
+// that is known, which the gate of scale_channels needs.
 type constantsByNode map[graph.NodeID][]float64
 
 // constants carries the removed channels' constants from the convolutions
 // through the other layers; nil for Fold None.
 //
-// Upsampling, concatenation and max pooling (which ignores what lies outside)
-// keep a constant as it is, and a linear sum keeps the mean. For a sum with
-// another activation, Expected takes act of the summed means, which is not the
-// mean; and a maximum over varying values lies above their mean. Recalibrating
-// the batch norms repairs both.
+// Upsampling, concatenation, reorganisation and pooling (which ignores what lies
+// outside) keep a constant as it is, and so do a sum and a product of constants:
+// with Beta, for gamma = 0, all of that is exact. Where they vary, these are
+// estimates: a linear sum keeps the mean, and so does a product of independent
+// inputs; behind another activation than linear, act of the mean is not the
+// mean; a maximum lies above the mean; and where several channels become one
+// (reorg, reorg3d in reverse), their mean is taken. Recalibrating the batch
+// norms repairs that.
 func constants(g *graph.Graph, alive channels, fold Fold) constantsByNode {
 	if fold == None {
 		return nil
@@ -31,37 +35,54 @@ func constants(g *graph.Graph, alive channels, fold Fold) constantsByNode {
 		switch op := n.Op.(type) {
 		case *graph.Conv:
 			for f, a := range alive[n.ID] {
-				if !a {
-					v[f] = filterConstant(n, f, fold)
-				}
-			}
-		case *graph.Route:
-			for c, src := range depgraph.Sources(g, n) {
-				v[c] = k[src.Node][src.Channel]
+				v[f] = filterConstant(n, f, fold == Expected || a)
 			}
 		case *graph.Shortcut:
-			for c := range v {
-				for _, in := range n.Inputs {
-					v[c] += k[in][c]
-				}
-				v[c] = activate(op.Activation, v[c])
-			}
+			k.sum(n, op, v)
+		case *graph.ScaleChannels, *graph.SAM:
+			k.product(n, v)
 		default:
-			copy(v, k[n.Inputs[0]])
+			for c, from := range depgraph.Sources(g, n) {
+				for _, src := range from {
+					v[c] += k[src.Node][src.Channel] / float64(len(from))
+				}
+			}
 		}
 		k[n.ID] = v
 	}
 	return k
 }
 
-// filterConstant is act(beta) or E[act(gamma*z + beta)]. Without batch norm the
-// spread is not known, and act(bias) is taken.
-func filterConstant(n *graph.Node, f int, fold Fold) float64 {
-	gamma := 0.0
-	if n.Weights.Gamma != nil && fold == Expected {
-		gamma = float64(n.Weights.Gamma[f])
+func (k constantsByNode) sum(n *graph.Node, op *graph.Shortcut, v []float64) {
+	for i, in := range n.Inputs {
+		for c := range min(len(v), len(k[in])) {
+			v[c] += k[in][c] * op.Factor(n.Weights, i, c, len(n.Inputs))
+		}
 	}
-	return expected(n.Conv().Activation, gamma, float64(n.Weights.Bias[f]))
+	for c := range v {
+		v[c] = activate(op.Activation, v[c])
+	}
+}
+
+// product takes the one channel of a gate for pixels for all channels.
+func (k constantsByNode) product(n *graph.Node, v []float64) {
+	gate, in := k[n.Inputs[0]], k[n.Inputs[1]]
+	for c := range v {
+		v[c] = activate(activationOf(n), gate[c%len(gate)]*in[c])
+	}
+}
+
+// filterConstant is act(beta), or E[act(gamma*z + beta)] if spread is set. The
+// normalised response z has the variance var/(var + eps), which is 1 unless the
+// filter is dead. Without batch norm the spread is not known, and act(bias) is
+// taken.
+func filterConstant(n *graph.Node, f int, spread bool) float64 {
+	w, gamma := n.Weights, 0.0
+	if w.Gamma != nil && spread {
+		v := max(float64(w.Var[f]), 0)
+		gamma = float64(w.Gamma[f]) * math.Sqrt(v/(v+graph.BatchNormEps))
+	}
+	return expected(n.Conv().Activation, gamma, float64(w.Bias[f]))
 }
 
 // contribution is what the removed input channels of filter f add to its

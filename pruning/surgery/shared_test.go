@@ -12,35 +12,48 @@ import (
 	"yoloprune/yolo/graph"
 )
 
-// Masking equals surgery on published networks over small images, with random
-// weights for a cfg of which only the cfg is there.
+// Masking equals surgery on every published cfg over 64 x 64 images, with a
+// quarter of the filters and random weights; in the long tests also with all
+// filters.
 func TestMaskingEqualsSurgeryPublished(t *testing.T) {
-	for _, c := range []struct {
-		path    []string
-		weights bool
-		size    int
-	}{
-		{[]string{"cfg", "yolov4-tiny"}, false, 32},
-		{[]string{"cfg", "yolov7-tiny"}, false, 32},
-		{[]string{"cfg", "yolov4-csp-s-mish"}, false, 32},
-		{[]string{"models", "yoloface-50k", "yoloface-50k"}, true, 56},
-		{[]string{"models", "mobilenetv2-yolo-fastest-voc", "mobilenetv2-yolo-fastest-voc"}, true, 32},
-		{[]string{"models", "yoloface-500k", "yoloface-500k"}, true, 32},
-	} {
-		t.Run(filepath.Base(c.path[len(c.path)-1]), func(t *testing.T) {
-			base := graphtest.Shared(t, c.path[0])
-			base = filepath.Join(append([]string{base}, c.path[1:]...)...)
-			g := loadSmall(t, base, c.weights, c.size)
-			cuts := 0
-			rapid.Check(t, func(t *rapid.T) {
-				if cuts == 3 {
-					return // forward passes are slow here
-				}
-				if p, ok := randomPlan(t, g, drawAlign(t)); ok {
-					cuts++
-					checkMasking(t, g, p)
-				}
-			})
+	cfgs, err := filepath.Glob(filepath.Join(graphtest.Shared(t, "cfg"), "*.cfg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfgs) != 25 {
+		t.Errorf("%d cfgs, want 25", len(cfgs))
+	}
+	for _, cfg := range cfgs {
+		name := filepath.Base(cfg)
+		t.Run(name, func(t *testing.T) {
+			g := loadSmall(t, cfg, "", 64)
+			narrow, err := graphtest.Narrow(g, 4, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkPlans(t, narrow, 2)
+			if !testing.Short() {
+				checkPlans(t, graphtest.Net{Graph: g}.Fill(1), 2)
+			}
+		})
+	}
+}
+
+// On the published models with their own weights; plans are drawn, and made by
+// every strategy.
+func TestMaskingEqualsSurgeryModels(t *testing.T) {
+	cfgs, err := filepath.Glob(filepath.Join(graphtest.Shared(t, "models"), "*", "*.cfg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfgs) != 10 {
+		t.Errorf("%d models, want 10", len(cfgs))
+	}
+	for _, cfg := range cfgs {
+		name := filepath.Base(cfg)
+		t.Run(name, func(t *testing.T) {
+			g := loadSmall(t, cfg, cfg[:len(cfg)-len("cfg")]+"weights", 64)
+			checkPlans(t, g, 2)
 			for _, strategy := range plan.Strategies {
 				o := plan.Defaults(plan.Target{Quantity: plan.FLOPs, Ratio: 0.5})
 				o.Strategy = strategy
@@ -57,21 +70,35 @@ func TestMaskingEqualsSurgeryPublished(t *testing.T) {
 	}
 }
 
-func loadSmall(t *testing.T, base string, weights bool, size int) *graph.Graph {
-	file := ""
-	if weights {
-		file = base + ".weights"
+// checkPlans draws some plans, the same ones every time. A network whose heads
+// did not notice them would prove nothing.
+func checkPlans(t *testing.T, g *graph.Graph, plans int) {
+	t.Helper()
+	whole := graphtest.Heads(g, graphtest.Image(g, 5))
+	draw := rapid.Custom(func(t *rapid.T) *plan.Plan {
+		p, ok := randomPlan(t, g, drawAlign(t))
+		if !ok {
+			t.Skip("keeps all")
+		}
+		return p
+	})
+	for seed := range plans {
+		for i, head := range checkMasking(t, g, draw.Example(seed)) {
+			if d := graphtest.MaxDiff(head, whole[i]); !(d > 1e4*exact) {
+				t.Fatalf("head %d changed by %g only", i, d)
+			}
+		}
 	}
-	g, _, err := darknet.Load(base+".cfg", file)
+}
+
+func loadSmall(t *testing.T, cfg, weights string, size int) *graph.Graph {
+	g, _, err := darknet.Load(cfg, weights)
 	if err != nil {
 		t.Fatal(err)
 	}
 	g.Net.Height, g.Net.Width = size, size
 	if err := g.Infer(); err != nil {
 		t.Fatal(err)
-	}
-	if !weights {
-		graphtest.Net{Graph: g}.Fill(1)
 	}
 	return g
 }

@@ -2,7 +2,9 @@
 //
 // Apply makes a new, smaller graph; Mask keeps the shapes and makes the
 // plan's channels zero. With Fold None the two compute the same function,
-// which is the proof that the cut is right.
+// which is the proof that the cut is right. Behind a logistic sum or product a
+// masked channel is 0.5, not zero: there Mask refuses, and only Beta and Expected
+// account for it.
 package surgery
 
 import (
@@ -53,6 +55,9 @@ func Apply(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
 	for _, n := range out.Convs() {
 		cutConv(g, n, alive, constant)
 	}
+	for _, n := range out.Nodes {
+		cutScale(g, n, alive)
+	}
 	if err := out.Infer(); err != nil {
 		return nil, fmt.Errorf("the cut network does not fit together: %w", err)
 	}
@@ -90,12 +95,10 @@ func aliveChannels(g *graph.Graph, p *plan.Plan) channels {
 			for _, k := range p.Kept(n) {
 				a[k] = true
 			}
-		case *graph.Route:
-			for c, src := range depgraph.Sources(g, n) {
-				a[c] = alive[src.Node][src.Channel]
-			}
 		default:
-			copy(a, alive[n.Inputs[0]])
+			for c, from := range depgraph.Sources(g, n) {
+				a[c] = alive[from[0].Node][from[0].Channel]
+			}
 		}
 		alive[n.ID] = a
 	}
@@ -104,7 +107,7 @@ func aliveChannels(g *graph.Graph, p *plan.Plan) channels {
 
 // shell copies g without its weights.
 func shell(g *graph.Graph) *graph.Graph {
-	bare := &graph.Graph{Net: g.Net}
+	bare := &graph.Graph{Net: g.Net, Source: g.Source}
 	for _, n := range g.Nodes {
 		c := *n
 		c.Weights = nil
@@ -139,6 +142,21 @@ func cutConv(g *graph.Graph, n *graph.Node, alive channels, constant constantsBy
 		kernel = kernel[copyLive(kernel, k, w, f, in.C, liveIn):]
 		copyVectors(n.Weights, to, w, f, shift)
 		to++
+	}
+}
+
+// cutScale gives n the weights of the shortcut in g for the channels that stay.
+func cutScale(g *graph.Graph, n *graph.Node, alive channels) {
+	o, ok := n.Op.(*graph.Shortcut)
+	if !ok || o.Scaling == graph.NoScaling {
+		return
+	}
+	old := g.Nodes[n.ID]
+	n.Weights = &graph.Weights{}
+	for i, w := range old.Weights.Scale {
+		if o.Scaling == graph.PerFeature || alive[n.ID][i%old.Out.C] {
+			n.Weights.Scale = append(n.Weights.Scale, w)
+		}
 	}
 }
 
@@ -192,8 +210,8 @@ func Mask(g *graph.Graph, p *plan.Plan) (*graph.Graph, error) {
 		return nil, err
 	}
 	for _, n := range g.Nodes {
-		if s, ok := n.Op.(*graph.Shortcut); ok && s.Activation == graph.Logistic && slices.Contains(alive[n.ID], false) {
-			return nil, fmt.Errorf("%v: a channel behind a logistic sum can not be masked: it is never zero", n)
+		if activationOf(n) == graph.Logistic && slices.Contains(alive[n.ID], false) {
+			return nil, fmt.Errorf("%v: a channel behind its logistic can not be masked: it is never zero", n)
 		}
 	}
 	out := g.Clone()
@@ -205,6 +223,19 @@ func Mask(g *graph.Graph, p *plan.Plan) (*graph.Graph, error) {
 		}
 	}
 	return out, nil
+}
+
+// activationOf returns what a node that combines others does to the result.
+func activationOf(n *graph.Node) graph.Activation {
+	switch o := n.Op.(type) {
+	case *graph.Shortcut:
+		return o.Activation
+	case *graph.ScaleChannels:
+		return o.Activation
+	case *graph.SAM:
+		return o.Activation
+	}
+	return graph.Linear
 }
 
 // logisticZero is an argument whose logistic is zero in float32.

@@ -19,6 +19,27 @@ func Tiny(width float64, size int, seed uint64) *graph.Graph {
 	return Net{g}.Fill(seed)
 }
 
+// Narrow divides the filters and groups of all convolutions, but not the filters
+// of those in front of a head, so that a large network runs in no time with all
+// its layers and ties. The numbers must be multiples of by. g has no weights and
+// the result gets random ones.
+func Narrow(g *graph.Graph, by int, seed uint64) (*graph.Graph, error) {
+	g = g.Clone()
+	for _, n := range g.Convs() {
+		c := n.Conv()
+		if !g.FeedsHead(n.ID) {
+			c.Filters /= by
+		}
+		if c.Groups > 1 {
+			c.Groups /= by
+		}
+	}
+	if err := g.Infer(); err != nil {
+		return nil, err
+	}
+	return Net{g}.Fill(seed), nil
+}
+
 // Shared returns the path of a file or folder beside the repository, or skips
 // the test when it is absent.
 func Shared(t testing.TB, path ...string) string {
