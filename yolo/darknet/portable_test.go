@@ -25,33 +25,53 @@ func what(changes []Change) string {
 	return strings.Join(all, "\n")
 }
 
-// TestPortable has a layer between a convolution and a head, what each reader
+const convKind, headKinds = "convolutional ", "convolutional yolo"
+
+// portableCases have a layer between a convolution and a head, what each reader
 // makes of it, and the kinds of the layers that are written for the reader.
+var portableCases = []struct {
+	name, layer string
+	reader      Reader
+	kinds       string // of the result
+	want        string // in a change, or in the error when kinds is empty
+}{
+	{"plain", "", ForAny, convKind + headKindsKinds, ""},
+	{"sum of three", "[maxpool]\nsize=3\n[shortcut]\nfrom=-2,-2\nactivation=relu\n", ForAny, convKind + "maxpool shortcut shortcut " + headKindsKinds, "layer 2: a sum of 3 layers is written as 2 sums of two"},
+	{"sum of three", "[maxpool]\nsize=3\n[shortcut]\nfrom=-2,-2\n", ForDarknet, convKind + "maxpool shortcut " + headKindsKinds, ""},
+	{"slices", "[route]\nlayers=-1,-1\ngroups=2\n", ForOpenCV, convKind + "route route route " + headKindsKinds, "layer 1: slices of 2 layers"},
+	{"slices", "[route]\nlayers=-1,-1\ngroups=2\n", ForDarknet, convKind + "route " + headKindsKinds, ""},
+	{"one slice", "[route]\nlayers=-1\ngroups=2\n", ForAny, convKind + "route " + headKindsKinds, ""},
+	{"silence", "[silence]\n", ForAny, convKind + "route " + headKindsKinds, "layer 1: [silence] is written as a route"},
+	{"reorg3d", "[reorg3d]\nstride=2\n", ForAny, "", "line 11: layer 1 (reorg3d): OpenCV does not know [reorg3d]: export --for darknet"},
+	{"reorg3d", "[reorg3d]\nstride=2\n", ForDarknet, convKind + "reorg3d " + headKindsKinds, ""},
+	{"local_avgpool", "[local_avgpool]\nsize=2\n", ForOpenCV, "", "layer 1 (local_avgpool): OpenCV does not know"},
+	{"pixel gate", "[convolutional]\nactivation=logistic\n[scale_channels]\nfrom=-2\nscale_wh=1\n", ForAny, "", "layer 2 (scale_channels): OpenCV does not run scale_wh=1"},
+	{"relu6", "[convolutional]\nactivation=relu6\n", ForAny, "", "layer 1 (convolutional): OpenCV does not know activation=relu6"},
+	{"relu6", "[convolutional]\nactivation=relu6\n", ForDarknet, convKind + convKind + headKindsKinds, "layer 1: Darknet's CPU code makes zeros of relu6"},
+	{"weights", "[shortcut]\nfrom=-1\nweights_type=per_feature\nweights_normalization=relu\n", ForAny, "", "layer 1 (shortcut): OpenCV does not read the weights of a shortcut"},
+	{"overread", "[convolutional]\nfilters=4\nactivation=linear\n[route]\nlayers=-2\n[shortcut]\nfrom=-2\n", ForAny, "", "layer 3 (shortcut): Darknet's CPU code reads past the end of layer 1"},
+	{"overread", "[convolutional]\nfilters=4\nactivation=linear\n[route]\nlayers=-2\n[shortcut]\nfrom=-2\n", ForDarknet, "", "layer 3 (shortcut): Darknet's CPU code reads past the end of layer 1"},
+	{"overread", "[convolutional]\nfilters=4\nactivation=linear\n[route]\nlayers=-2\n[shortcut]\nfrom=-2\n", ForOpenCV, convKind + convKind + "route shortcut " + headKindsKinds, ""},
+	// Darknet sums three layers in another way, but not the sums of two that
+	// OpenCV needs.
+	{"overread of three", "[convolutional]\nfilters=4\nactivation=linear\n[route]\nlayers=-2\n[shortcut]\nfrom=-3,-2\n", ForAny, "", "layer 3 (shortcut): Darknet's CPU code reads past the end of layer 1"},
+	{"overread of three", "[convolutional]\nfilters=4\nactivation=linear\n[route]\nlayers=-2\n[shortcut]\nfrom=-3,-2\n", ForDarknet, convKind + convKind + "route shortcut " + headKindsKinds, "layer 3: adds 4 channels to 8"},
+	{"overread of three", "[convolutional]\nfilters=4\nactivation=linear\n[route]\nlayers=-2\n[shortcut]\nfrom=-3,-2\n", ForOpenCV, convKind + convKind + "route shortcut shortcut " + headKindsKinds, "layer 3: a sum of 3 layers"},
+	{"unequal", "[convolutional]\nfilters=12\nactivation=linear\n[shortcut]\nfrom=-2\n", ForAny, convKind + convKind + "shortcut " + headKindsKinds, "layer 2: adds 8 channels to 12: Darknet and OpenCV add those that both have, other readers refuse that"},
+	{"frame", "[convolutional]\npadding=1\nactivation=linear\n", ForAny, "", "layer 1 (convolutional): Darknet's CPU code ignores the padding of size=1"},
+	{"frame", "[convolutional]\npadding=1\nactivation=linear\n", ForDarknet, convKind + convKind + headKindsKinds, "layer 1: Darknet's CPU code ignores the padding of size=1"},
+	{"frame", "[convolutional]\npadding=1\nactivation=linear\n", ForOpenCV, convKind + convKind + headKindsKinds, ""},
+	{"decoded", portableHead, ForAny, "", "layer 3 (convolutional): reads a [yolo], whose output has another shape in OpenCV"},
+	{"decoded", portableHead, ForDarknet, convKind + headKinds + " " + headKindsKinds, "layer 3: reads a [yolo], which hands on decoded values"},
+	{"stray activation", "[maxpool]\nsize=3\nactivation=relu\n", ForAny, convKind + "maxpool " + headKindsKinds, "layer 1: activation=relu is left out: Darknet does not read it here, and OpenCV does"},
+	{"stray activation", "[maxpool]\nsize=3\nactivation=relu\n", ForDarknet, convKind + "maxpool " + headKindsKinds, ""},
+	{"alpha", "[shortcut]\nfrom=-1\nalpha=.5\n", ForOpenCV, convKind + "shortcut " + headKindsKinds, "layer 1: alpha=.5 is left out"},
+	{"beta", "[shortcut]\nfrom=-1\nbeta=.5\n", ForAny, convKind + "shortcut " + headKindsKinds, "layer 1: beta=.5 is left out"},
+	{"new_coords", "[convolutional]\nfilters=6\nactivation=logistic\n[yolo]\nclasses=1\nnum=1\nanchors=4,4\nnew_coords=1\n[route]\nlayers=0\n", ForOpenCV, convKind + headKinds + " route " + headKindsKinds, "layer 2: with new_coords OpenCV 4.6 fills the objectness column"},
+}
+
 func TestPortable(t *testing.T) {
-	const conv, head = "convolutional ", "convolutional yolo"
-	for _, c := range []struct {
-		name, layer string
-		reader      Reader
-		kinds       string // of the result
-		want        string // in a change, or in the error when kinds is empty
-	}{
-		{"plain", "", ForAny, conv + head, ""},
-		{"sum of three", "[maxpool]\nsize=3\n[shortcut]\nfrom=-2,-2\nactivation=relu\n", ForAny, conv + "maxpool shortcut shortcut " + head, "layer 2: a sum of 3 layers is written as 2 sums of two"},
-		{"sum of three", "[maxpool]\nsize=3\n[shortcut]\nfrom=-2,-2\n", ForDarknet, conv + "maxpool shortcut " + head, ""},
-		{"slices", "[route]\nlayers=-1,-1\ngroups=2\n", ForOpenCV, conv + "route route route " + head, "layer 1: slices of 2 layers"},
-		{"slices", "[route]\nlayers=-1,-1\ngroups=2\n", ForDarknet, conv + "route " + head, ""},
-		{"one slice", "[route]\nlayers=-1\ngroups=2\n", ForAny, conv + "route " + head, ""},
-		{"silence", "[silence]\n", ForAny, conv + "route " + head, "layer 1: [silence] is written as a route"},
-		{"reorg3d", "[reorg3d]\nstride=2\n", ForAny, "", "line 11: layer 1 (reorg3d): OpenCV does not know [reorg3d]: export --for darknet"},
-		{"reorg3d", "[reorg3d]\nstride=2\n", ForDarknet, conv + "reorg3d " + head, ""},
-		{"local_avgpool", "[local_avgpool]\nsize=2\n", ForOpenCV, "", "layer 1 (local_avgpool): OpenCV does not know"},
-		{"pixel gate", "[convolutional]\nactivation=logistic\n[scale_channels]\nfrom=-2\nscale_wh=1\n", ForAny, "", "layer 2 (scale_channels): OpenCV does not run scale_wh=1"},
-		{"relu6", "[convolutional]\nactivation=relu6\n", ForAny, "", "layer 1 (convolutional): OpenCV does not know activation=relu6"},
-		{"relu6", "[convolutional]\nactivation=relu6\n", ForDarknet, conv + conv + head, "layer 1: Darknet's CPU code makes zeros of relu6"},
-		{"weights", "[shortcut]\nfrom=-1\nweights_type=per_feature\nweights_normalization=relu\n", ForAny, "", "layer 1 (shortcut): OpenCV does not read the weights of a shortcut"},
-		{"overread", "[convolutional]\nfilters=4\nactivation=linear\n[route]\nlayers=-2\n[shortcut]\nfrom=-2\n", ForAny, "", "layer 3 (shortcut): Darknet's CPU code reads past the end of layer 1"},
-		{"overread", "[convolutional]\nfilters=4\nactivation=linear\n[route]\nlayers=-2\n[shortcut]\nfrom=-2\n", ForOpenCV, conv + conv + "route shortcut " + head, ""},
-	} {
+	for _, c := range portableCases {
 		t.Run(c.name+" "+string(c.reader), func(t *testing.T) {
 			g := decode(t, portableNet+c.layer+portableHead)
 			out, changes, err := Portable(g, c.reader)
@@ -75,10 +95,78 @@ func TestPortable(t *testing.T) {
 			if got := what(changes); !strings.Contains(got, c.want) || c.want == "" && got != "" {
 				t.Errorf("changes %q, want %q", got, c.want)
 			}
-			if err := EncodeCanonical(&strings.Builder{}, out); err != nil {
+			var text strings.Builder
+			if err := EncodeCanonical(&text, out); err != nil {
 				t.Error(err)
 			}
+			if c.reader != ForDarknet && strings.Contains(c.want, " is left out") && strings.Contains(text.String(), strings.Fields(c.want)[2]) {
+				t.Errorf("what is left out is written:\n%s", text.String())
+			}
 		})
+	}
+}
+
+// TestPortablePublished has what is changed or refused in the published cfgs for
+// Darknet and OpenCV alike, by the number of lines of the summary and their
+// words. Two of them are not for OpenCV.
+func TestPortablePublished(t *testing.T) {
+	const objectness, letterbox = "fills the objectness column", "letter_box=1 is not heeded"
+	for _, c := range publishedCfgs {
+		g, _, err := Load(shared(t, "cfg", c.name+".cfg"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Portable(g, ForDarknet); err != nil {
+			t.Errorf("%s for Darknet: %v", c.name, err)
+		}
+		out, changes, err := Portable(g, ForAny)
+		refused := map[string]string{"yolov4-sam-mish-csp-reorg-bfm": "[reorg3d]", "yolov4-tiny_contrastive": "[local_avgpool]"}[c.name]
+		if refused != "" {
+			if err == nil || !strings.Contains(err.Error(), refused) {
+				t.Errorf("%s: error %v, want %q", c.name, err, refused)
+			}
+			continue
+		}
+		if err != nil || len(out.Nodes) != c.layers {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		var want []string
+		if g.Heads()[0].Yolo().NewCoords {
+			want = append(want, objectness)
+		}
+		if v, _ := graph.Lookup(g.Net.Options, "letter_box"); v == "1" {
+			want = append(want, letterbox)
+		}
+		for _, w := range c.warnings {
+			if _, unequal, ok := strings.Cut(w, ": adds"); ok && !slices.Contains(want, "adds"+unequal) {
+				want = append(want, "adds"+unequal)
+			}
+		}
+		got := Summary(changes)
+		for _, w := range want {
+			if !slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, w) }) {
+				t.Errorf("%s: %q, want a line with %q", c.name, got, w)
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("%s: %q, want %d lines", c.name, got, len(want))
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	var changes []Change
+	for i := range 7 {
+		changes = append(changes, Change{graph.NodeID(3 * i), "is written anew"})
+	}
+	changes = append(changes, Change{5, "goes"}, Change{graph.Input, "all is well"}, Change{6, "goes"})
+	want := []string{"layers 0, 3, 6, 9 and 3 more: is written anew", "layers 5, 6: goes", "all is well"}
+	if got := Summary(changes); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := Summary(nil); len(got) > 0 {
+		t.Errorf("no changes give %q", got)
 	}
 }
 

@@ -77,21 +77,9 @@ func total(list []array) int64 {
 
 // fault returns the first impossible value of a part of the array that starts
 // at value first, and what it is; -1 if all are possible.
-//
-// A float is NaN or infinite when all bits of its exponent are set. The loop
-// over a part only joins conditions, so that it runs at memory speed.
 func (a array) fault(first int, part []float32) (i int, what string) {
-	bad := false
-	if a.Role == "variance" {
-		for _, v := range part {
-			bad = bad || !(v >= leastVariance && v <= math.MaxFloat32)
-		}
-	} else {
-		for _, v := range part {
-			bad = bad || math.Float32bits(v)&0x7f800000 == 0x7f800000
-		}
-	}
-	if !bad {
+	negative := func(v float32) bool { return v < leastVariance }
+	if finite(part) && !(a.Role == "variance" && slices.ContainsFunc(part, negative)) {
 		return -1, ""
 	}
 	for i, v := range part {
@@ -103,6 +91,27 @@ func (a array) fault(first int, part []float32) (i int, what string) {
 		}
 	}
 	return -1, ""
+}
+
+// finite says whether no value is NaN or infinite: those have all bits of the
+// exponent set, so that one more there carries into the sign's place,
+//
+//	(bits & 0x7fffffff) + 0x00800000 >= 0x80000000
+//
+// The four sums do not wait for each other, and nothing branches on a value.
+func finite(part []float32) bool {
+	sum := func(v float32) uint32 { return math.Float32bits(v)&0x7fffffff + 0x00800000 }
+	var a, b, c, d uint32
+	for ; len(part) >= 4; part = part[4:] {
+		a |= sum(part[0])
+		b |= sum(part[1])
+		c |= sum(part[2])
+		d |= sum(part[3])
+	}
+	for _, v := range part {
+		a |= sum(v)
+	}
+	return (a|b|c|d)>>31 == 0
 }
 
 // misfit is the first place where a file does not suit the network.

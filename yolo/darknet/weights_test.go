@@ -68,6 +68,8 @@ func TestDecodeWeights(t *testing.T) {
 		header Header
 	}{
 		{"0.2.5", file(current, uint64(1)<<40, upTo(13)...), Header{0, 2, 5, 1 << 40}},
+		{"all images seen", file(current, uint64(math.MaxUint64), upTo(13)...), Header{0, 2, 5, math.MaxUint64}},
+		{"all images seen, in 32 bits", file([3]int32{0, 1, 0}, uint32(math.MaxUint32), upTo(13)...), Header{0, 1, 0, math.MaxUint32}},
 		{"0.2.0", file([3]int32{0, 2, 0}, uint64(3), upTo(13)...), Header{0, 2, 0, 3}},
 		{"1.0.0", file([3]int32{1, 0, 0}, uint64(3), upTo(13)...), Header{1, 0, 0, 3}},
 		{"0.1.0", file([3]int32{0, 1, 0}, uint32(7), upTo(13)...), Header{0, 1, 0, 7}},
@@ -109,15 +111,25 @@ func TestDecodeWeightsErrors(t *testing.T) {
 		{"cut in seen", good[:19], []string{"ends within its header"}},
 		{"a picture", []byte("\xff\xd8\xff\xe0 and so on, for more than twenty bytes"), []string{"this is not a Darknet weights file"}},
 		{"text", []byte("version https://host/spec/v1 and so on"), []string{"this is not a Darknet weights file"}},
+		{"negative version", file([3]int32{0, -2, 5}, uint64(0), upTo(13)...), []string{"has version 0.-2.5 in its header: this is not a Darknet weights file"}},
+		{"far version", file([3]int32{0, 20000, 0}, uint64(0), upTo(13)...), []string{"has version 0.20000.0 in its header"}},
+		{"long header said to be short", file([3]int32{0, 1, 0}, uint64(0), upTo(13)...), []string{"holds 14 floats, the network needs 13"}},
+		{"short header said to be long", file(current, uint32(0), upTo(13)...), []string{"holds 12 floats, the network needs 13"}},
+		{"short header only", file([3]int32{0, 1, 0}, uint32(0)), []string{"holds 0 floats, the network needs 13"}},
+		{"cut in short seen", file([3]int32{0, 1, 0}, uint32(0))[:15], []string{"ends within its header"}},
 		{"header only", good[:20], []string{"holds 0 floats, the network needs 13: layer 0 (convolutional) is the first layer that does not fit", "after 0 of its 2 bias values"}},
 		{"ends in layer 0", good[:20+4*9], []string{"holds 9 floats, the network needs 13: layer 0 (convolutional)", "after 1 of its 2 kernel values"}},
 		{"ends after layer 0", good[:20+4*10], []string{"holds 10 floats", "layer 1 (convolutional)", "after 0 of its 1 bias values; it is probably a partial file of the layers up to layer 0 (convolutional), which only start a training: name it as model.backbone"}},
+		{"ends after layer 0, with some bytes", good[:20+4*10+3], []string{"holds 10 floats and 3 bytes", "after 0 of its 1 bias values; copy the file again if it was cut short"}},
 		{"ends in a float", good[:len(good)-1], []string{"holds 12 floats and 3 bytes, the network needs 13: layer 1 (convolutional)", "after 1 of its 2 kernel values"}},
 		{"one more", file(current, uint64(0), upTo(14)...), []string{"holds 14 floats, the network needs 13: all layers are read, and the file goes on after layer 1 (convolutional)", "another network"}},
 		{"a byte more", append(slices.Clone(good), 0), []string{"holds 13 floats and 1 bytes, the network needs 13"}},
 		{"out of step", file(current, uint64(0), shifted...), []string{"holds 12 floats, the network needs 13: layer 0 (convolutional) is the first layer that does not fit: its variance 0 of 2 is -1", "another network"}},
 		{"negative variance", with(7, -.5), []string{"x.weights: layer 0 (convolutional) does not fit: its variance 1 of 2 is -0.5", "another network"}},
 		{"nan", with(12, nan), []string{"layer 1 (convolutional) does not fit: its kernel value 1 of 2 is NaN", "diverged"}},
+		{"nan variance", with(6, nan), []string{"layer 0 (convolutional) does not fit: its variance value 0 of 2 is NaN"}},
+		{"infinite variance", with(7, inf), []string{"layer 0 (convolutional) does not fit: its variance value 1 of 2 is +Inf"}},
+		{"minus inf", with(0, -inf), []string{"layer 0 (convolutional) does not fit: its bias value 0 of 2 is -Inf"}},
 		{"inf", with(2, inf), []string{"layer 0 (convolutional) does not fit: its gamma value 0 of 2 is +Inf"}},
 	} {
 		for kind, r := range map[string]io.Reader{
@@ -332,6 +344,31 @@ func TestEncodeWeightsErrors(t *testing.T) {
 	}
 }
 
+// TestFinite puts values at the ends of every float's range at every place of
+// parts around the length of four.
+func TestFinite(t *testing.T) {
+	good := []uint32{0, 0x80000000, 1, 0x807fffff, 0x00800000, 0x3f800000, 0x7f7fffff, 0xff7fffff}
+	bad := []uint32{0x7f800000, 0xff800000, 0x7f800001, 0xffc00000, 0x7fffffff, 0xffffffff}
+	for n := range 10 {
+		for at := range n {
+			part := upTo(n)
+			for _, bits := range good {
+				if part[at] = math.Float32frombits(bits); !finite(part) {
+					t.Errorf("%08x at %d of %d is taken for no number", bits, at, n)
+				}
+			}
+			for _, bits := range bad {
+				if part[at] = math.Float32frombits(bits); finite(part) {
+					t.Errorf("%08x at %d of %d is taken for a number", bits, at, n)
+				}
+			}
+		}
+	}
+	if !finite(nil) {
+		t.Error("nothing is not finite")
+	}
+}
+
 type fullWriter struct{ left int }
 
 var errFull = errors.New("disk full")
@@ -439,32 +476,39 @@ func loadError(cfg, weights string) error {
 	return err
 }
 
-func FuzzDecodeWeights(f *testing.F) {
-	f.Add(file(current, uint64(1), upTo(13)...))
-	f.Add(file([3]int32{0, 1, 0}, uint32(1), upTo(13)...))
-	f.Add(file(current, uint64(1), upTo(12)...))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		g, streamed := twoLayers(t), twoLayers(t)
-		h, err := DecodeWeights("x.weights", bytes.NewReader(data), g)
-		h2, err2 := DecodeWeights("x.weights", struct{ io.Reader }{bytes.NewReader(data)}, streamed)
-		if (err == nil) != (err2 == nil) || h != h2 {
-			t.Fatalf("as a file %v, as a stream %v", err, err2)
+// TestSaveTouchesBothOrNone: a file that cannot be written leaves the other one
+// as it was.
+func TestSaveTouchesBothOrNone(t *testing.T) {
+	dir := t.TempDir()
+	folder := filepath.Join(dir, "folder")
+	if err := os.Mkdir(folder, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	g := twoLayers(t)
+	fill(g)
+	old := filepath.Join(dir, "old")
+	if err := os.WriteFile(old, []byte("an older file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{filepath.Join(dir, "missing", "x"), folder} {
+		for _, paths := range [][2]string{{old, bad}, {bad, old}} {
+			if err := Save(paths[0], paths[1], g); err == nil || !strings.Contains(err.Error(), bad+": ") {
+				t.Errorf("%v: error %v, want one about %s", paths, err, bad)
+			}
+			if text, err := os.ReadFile(old); err != nil || string(text) != "an older file" {
+				t.Errorf("%v: the other file is now %q (%v)", paths, text, err)
+			}
 		}
-		if err != nil {
-			return
-		}
-		if diff := cmp.Diff(g.Nodes[0].Weights, streamed.Nodes[0].Weights); diff != "" {
-			t.Fatal(diff)
-		}
-		var out bytes.Buffer
-		if err := EncodeWeights(&out, g, h.Seen); err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.HasSuffix(data, out.Bytes()[longHeader:]) {
-			t.Fatal("floats changed")
-		}
-	})
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
+		t.Errorf("files: %v", entries)
+	}
+	if err := Save("", old, g); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(old); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file that was replaced has mode %v (%v), want 0600", info.Mode(), err)
+	}
 }
 
 // TestPartialWeights writes the first layers of a network and reads them into
