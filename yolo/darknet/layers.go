@@ -21,10 +21,20 @@ func (p *parser) conv(s *section) (graph.Op, []graph.NodeID) {
 	if s.peek("activation") == nil {
 		s.warn(s.line, "has no activation: Darknet's default, logistic, is used; OpenCV's is linear")
 	}
-	if o.Size == 1 {
-		s.discard("dilation") // Darknet does not dilate a single tap
-	}
+	s.discardDilation(o.Size)
 	return o, p.prev()
+}
+
+// discardDilation drops a dilation without effect: that of one, and any of a
+// single tap, which Darknet does not dilate.
+func (s *section) discardDilation(size int) {
+	o := s.peek("dilation")
+	if o == nil {
+		return
+	}
+	if v, err := parseFloat(o.value); size == 1 || err == nil && v == 1 {
+		o.used = true
+	}
 }
 
 // convStride reads stride with its two directions, where less than 1 stands for
@@ -50,13 +60,6 @@ func (s *section) equalStrides(x, y int) int {
 		s.unsupported(s.lineOf(key), "stride_x=%d with stride_y=%d is not supported: only equal strides can be run: change them and train anew", x, y)
 	}
 	return x
-}
-
-// discard drops an option that has no effect where it stands.
-func (s *section) discard(key string) {
-	if o := s.peek(key); o != nil {
-		o.used = true
-	}
 }
 
 func (p *parser) maxPool(s *section) (graph.Op, []graph.NodeID) {

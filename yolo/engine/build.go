@@ -272,6 +272,15 @@ func (b *builder) param(n *graph.Node, r Role, data []float32) *G.Node {
 	return x
 }
 
+// kept returns the place of what goes into the activation that makes y: memory
+// of its own where a gradient will read it, else y itself.
+func (b *builder) kept(y []float32) []float32 {
+	if b.mode == training {
+		return make([]float32, len(y))
+	}
+	return y
+}
+
 // temp returns n values that the next operation may overwrite.
 func (b *builder) temp(n int) []float32 {
 	if len(*b.scratch) < n {

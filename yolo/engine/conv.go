@@ -37,19 +37,16 @@ func (b *builder) conv(n *graph.Node, c *graph.Conv) (value, error) {
 	return value{node, dst}, err
 }
 
-// strided takes the stride out of a 1x1 convolution: it reads a subsampled
-// input instead.
+// strided takes stride and padding out of a 1x1 convolution: it reads a
+// subsampled input instead.
 func (b *builder) strided(n *graph.Node, x value, c *graph.Conv) (value, *graph.Conv, error) {
-	if c.Pad > 0 {
-		return x, c, &UnsupportedError{n, "a 1x1 convolution with padding and stride"}
-	}
 	one := *c
-	one.Stride = 1
-	dst := x.desc
+	one.Stride, one.Pad = 1, 0
+	src, dst := x.desc, x.desc
 	dst.Shape.H, dst.Shape.W = n.Out.H, n.Out.W
 	x, err := b.unary(n.String()+" subsampled", x, dst,
-		func(x0, y []float32) error { onednn.SubsampleForward(b.in(n, 0).desc, c.Stride, x0, y); return nil },
-		func(dy, dx []float32) error { onednn.SubsampleBackward(b.in(n, 0).desc, c.Stride, dy, dx); return nil })
+		func(x0, y []float32) { onednn.SubsampleForward(src, dst, c.Stride, c.Pad, x0, y) },
+		func(dy, dx []float32) { onednn.SubsampleBackward(src, dst, c.Stride, c.Pad, dy, dx) })
 	return x, &one, err
 }
 

@@ -32,7 +32,7 @@ func TestPools(t *testing.T) {
 	for _, side := range [][2]int{{12, 10}, {13, 7}} {
 		n := newNetwork(3, side[0], side[1])
 		a := n.conv(graph.Input, 11, 3, 1, 1, true, graph.Mish)
-		spp := n.route(1, 0, n.pool(a, 13, 1), n.pool(a, 9, 1), n.pool(a, 5, 1), a, n.pool(a, 2, 1))
+		spp := n.route(1, 0, n.pool(a, 33, 1), n.pool(a, 17, 1), n.pool(a, 5, 1), a, n.pool(a, 2, 1))
 		n.head(spp)
 		n.head(n.pool(a, 2, 2))
 		g := randomWeights(n.Graph, 6)
@@ -66,8 +66,18 @@ func corners() map[string]network {
 	a = n.conv(graph.Input, 5, 1, 2, 1, true, graph.Mish)
 	n.head(n.shortcut(graph.Linear, a, n.conv(graph.Input, 5, 3, 2, 1, true, graph.Mish)))
 
+	n = start("strided and padded 1x1", 5, 6)
+	a = n.padded(graph.Input, 5, 2, 1)
+	n.head(n.padded(a, 7, 3, 2))
+	n.head(n.padded(a, 7, 1, 1))
+
 	n = start("depthwise on the image", 5, 6)
 	n.head(n.conv(graph.Input, 3, 3, 1, 3, true, graph.Mish))
+
+	n = start("depthwise and grouped of odd widths", 5, 6)
+	a = n.conv(graph.Input, 24, 3, 1, 1, true, graph.Mish)
+	b = n.conv(n.conv(a, 24, 5, 2, 24, true, graph.Mish), 72, 3, 1, 24, true, graph.Mish)
+	n.head(n.conv(b, 15, 3, 1, 3, false, graph.Mish))
 
 	n = start("a shortcut reads one layer three times", 4, 4)
 	a = n.conv(graph.Input, 6, 3, 1, 1, true, graph.Mish)
@@ -178,40 +188,16 @@ func TestOtherLayers(t *testing.T) {
 	}
 }
 
-// Shortcuts with weights run, and say that they cannot be trained.
+// Shortcuts with weights, of fewer and more channels.
 func TestWeightedShortcuts(t *testing.T) {
 	for _, scaling := range []graph.Scaling{graph.PerFeature, graph.PerChannel} {
 		for _, norm := range []graph.Normalization{graph.NormRelu, graph.NormSoftmax} {
 			n := newNetwork(3, 6, 5)
 			a := n.conv(graph.Input, 11, 3, 1, 1, true, graph.Mish)
 			b, c := n.conv(a, 13, 3, 1, 1, true, graph.Mish), n.conv(a, 4, 3, 1, 1, true, graph.Mish)
-			s := n.Add(&graph.Shortcut{Activation: graph.Leaky, Scaling: scaling, Normalization: norm}, a, b, c)
-			n.head(s.ID)
-			g := randomWeights(n.Graph, 8)
-			s.Weights = &graph.Weights{Scale: make([]float32, g.Arrays(s)[0].Len)}
-			for i := range s.Weights.Scale {
-				s.Weights.Scale[i] = float32(i%5)/2 - .5
-			}
-			sameInference(t, string(scaling)+" "+string(norm), g, 2)
-			_, err := NewTraining(g, weighted, Options{Batch: 2})
-			if want := "engine: layer 3 (shortcut): a shortcut with weights cannot be trained yet"; err == nil || err.Error() != want {
-				t.Errorf("error %v, want %q", err, want)
-			}
+			n.head(n.Add(&graph.Shortcut{Activation: graph.Leaky, Scaling: scaling, Normalization: norm}, a, b, c).ID)
+			sameInference(t, string(scaling)+" "+string(norm), randomWeights(n.Graph, 8), 2)
 		}
-	}
-}
-
-// A contrastive loss is not there, so a network that has one is not trained.
-func TestContrastiveIsNotTrained(t *testing.T) {
-	n := newNetwork(3, 6, 5)
-	a := n.conv(graph.Input, 11, 3, 1, 1, true, graph.Mish)
-	n.head(a)
-	n.Add(&graph.Contrastive{Classes: 2}, a)
-	g := randomWeights(n.Graph, 8)
-	sameInference(t, "contrastive", g, 2)
-	_, err := NewTraining(g, weighted, Options{Batch: 2})
-	if want := "engine: layer 3 (contrastive): its loss cannot be trained yet"; err == nil || !strings.HasPrefix(err.Error(), want) {
-		t.Errorf("error %v, want %q", err, want)
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 func (b *builder) product(n *graph.Node, act graph.Activation) (value, error) {
 	gate, x := b.in(n, 0), b.in(n, 1)
 	p := onednn.Product{Gate: gate.desc, X: x.desc, Act: act}
-	y, z := make([]float32, x.desc.Len()), make([]float32, x.desc.Len())
+	y := make([]float32, x.desc.Len())
+	z := b.kept(y)
 	o := &op{name: n.String(), out: newVector(y), diff: []bool{true, true}}
 	o.forward = func(in []G.Value) error { p.Forward(floats(in[0]), floats(in[1]), z, y); return nil }
 	if b.mode == training {
@@ -54,11 +55,10 @@ func (b *builder) dropout(n *graph.Node, o *graph.Dropout) (value, error) {
 	drawn, factors := make([]float32, plain.Len()), make([]float32, x.desc.Len())
 	p := onednn.Product{Gate: x.desc, X: x.desc, Act: graph.Linear}
 	return b.unary(n.String(), x, x.desc,
-		func(x0, y []float32) error {
+		func(x0, y []float32) {
 			mask.Keep(b.seed, uint64(n.ID), b.iteration, o.Probability, drawn)
 			onednn.CopyChannels(plain, 0, x.desc, 0, plain.Shape.C, drawn, factors)
-			p.Forward(factors, x0, b.temp(len(y)), y)
-			return nil
+			p.Forward(factors, x0, y, y)
 		},
-		func(dy, dx []float32) error { p.Forward(factors, dy, b.temp(len(dx)), dx); return nil })
+		func(dy, dx []float32) { p.Forward(factors, dy, dx, dx) })
 }

@@ -59,7 +59,8 @@ func (b *builder) addScaled(n *graph.Node, o *graph.Shortcut, scales [][]float32
 // channels that it has; each gets a node of its own.
 func (b *builder) addition(n *graph.Node, o *graph.Shortcut, forward adder) (value, error) {
 	dst := b.desc(n.Out)
-	y, sum := make([]float32, dst.Len()), make([]float32, dst.Len())
+	y := make([]float32, dst.Len())
+	sum := b.kept(y)
 	x := &op{name: n.String(), out: newVector(y)}
 	x.forward = func(in []G.Value) error { forward(in, sum, y); return nil }
 	var in G.Nodes

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -264,26 +263,4 @@ func TestSideBySide(t *testing.T) {
 		})
 	}
 	all.Wait()
-}
-
-func TestInferenceMemoryStaysFlat(t *testing.T) {
-	g := crossed()
-	net := newInference(t, g, Options{Batch: 2})
-	x := pictures(g, 2)
-	var heap, rss [2]int
-	for i := range 200 {
-		if _, err := net.Forward(x); err != nil {
-			t.Fatal(err)
-		}
-		if i == 49 || i == 199 {
-			runtime.GC()
-			runtime.GC()
-			var m runtime.MemStats
-			runtime.ReadMemStats(&m)
-			heap[i/199], rss[i/199] = int(m.HeapAlloc), resident(t)
-		}
-	}
-	if heap[1] > heap[0]+1<<20 || rss[1] > rss[0]+32<<20 {
-		t.Errorf("forward 50 to 200: heap %d to %d bytes, resident %d to %d", heap[0], heap[1], rss[0], rss[1])
-	}
 }

@@ -2,12 +2,14 @@
 // kernel is stored as K x C/groups x R x S and brought into the order that the
 // primitive prefers. A pass for which oneDNN has only its slow reference code
 // in the caller's order is given other orders, with reorders around it; when
-// none is fast, making the convolution fails.
+// none is fast, the kernels of direct.cpp run it.
 #include <omp.h>
 #include <xmmintrin.h>
 #include <atomic>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
 #include <vector>
+#include "direct.h"
 #include "kernels.h"
 
 using namespace dnnl;
@@ -86,18 +88,16 @@ std::vector<Orders> choices(const yp_conv_spec& s) {
 }
 
 // Calls make(orders) until one gives a primitive that is not reference code.
-template <class PD, class F> PD choose(const yp_conv_spec& s, const char* pass, F make) {
-  std::string tried;
+template <class PD, class F> std::optional<PD> choose(const yp_conv_spec& s, F make) {
+  if (s.direct) return {};
   for (const Orders& o : choices(s)) {
     try {
       PD pd = make(o);
       if (!is_reference(pd.impl_info_str())) return pd;
-      tried += std::string(" ") + pd.impl_info_str();
-    } catch (dnnl::error& e) {
-      tried += std::string(" ") + e.message;
+    } catch (dnnl::error&) {
     }
   }
-  throw std::runtime_error(std::string("oneDNN has no fast ") + pass + " for this convolution; tried:" + tried);
+  return {};
 }
 
 algorithm eltwise(int act) {
@@ -120,44 +120,45 @@ using bwd_w = convolution_backward_weights;
 
 struct yp_conv {
   yp_conv_spec s;
-  fwd f;
-  bwd_d d;
-  bwd_w w;
+  std::optional<fwd> f;  // without a value: direct.cpp
+  std::optional<bwd_d> d;
+  std::optional<bwd_w> w;
   Arg fx, fw, fy, ddy, dw, ddx, wx, wdy, wdw;
+  memory::desc kernel_desc;
   memory kernel_frozen, bias_frozen;
-  memory::desc kernel_desc, bias_desc;
   std::string info;
 
   explicit yp_conv(const yp_conv_spec& spec) : s(spec) {
-    fwd::primitive_desc fp = forward_desc();
-    f = fwd(fp);
-    fx.init(activation(s.src, order(s.src.order)), fp.src_desc(), true);
-    fw.init(kernel(s, false), fp.weights_desc(), true);
-    fy.init(activation(s.dst, order(s.dst.order)), fp.dst_desc(), false);
-    kernel_desc = fp.weights_desc();
-    note("forward", fp.impl_info_str(), fx.differs || fy.differs);
-    if (!s.training) {
-      bias_desc = fp.bias_desc();
-      return;
-    }
+    auto fp = forward_desc();
+    if (fp) f.emplace(*fp);
+    kernel_desc = fp ? fp->weights_desc() : kernel(s, false);
+    fx.init(src(), fp ? fp->src_desc() : planar(s.src), true);
+    fy.init(dst(), fp ? fp->dst_desc() : planar(s.dst), false);
+    note("forward", fp ? fp->impl_info_str() : kDirect, fx.differs || fy.differs);
+    if (!s.training) return;
+    fw.init(kernel(s, false), kernel_desc, true);
     if (s.need_dx) init_data(fp);
     init_weights(fp);
   }
 
+  static constexpr const char* kDirect = "direct";
+  memory::desc src() const { return activation(s.src, order(s.src.order)); }
+  memory::desc dst() const { return activation(s.dst, order(s.dst.order)); }
+  static memory::desc planar(const yp_desc& d) { return activation(d, tag::nchw); }
+  dims strides() const { return {s.stride, s.stride}; }
+  dims pads() const { return {s.pad, s.pad}; }
   void note(const char* pass, const char* impl, bool moved) {
     info += std::string(info.empty() ? "" : ", ") + pass + " " + impl + (moved ? " with reorder" : "");
   }
-  dims strides() const { return {s.stride, s.stride}; }
-  dims pads() const { return {s.pad, s.pad}; }
 
-  fwd::primitive_desc forward_desc() {
+  std::optional<fwd::primitive_desc> forward_desc() const {
     primitive_attr attr;
     if (!s.training && s.act != YP_LINEAR) {
       post_ops ops;
       ops.append_eltwise(1.f, eltwise(s.act), alpha(s.act), 0.f);
       attr.set_post_ops(ops);
     }
-    return choose<fwd::primitive_desc>(s, "forward pass", [&](Orders o) {
+    return choose<fwd::primitive_desc>(s, [&](Orders o) {
       auto x = activation(s.src, o.src), y = activation(s.dst, o.dst), k = kernel(s, true);
       if (s.training)
         return fwd::primitive_desc({prop_kind::forward_training, algorithm::convolution_direct, x, k, y, strides(), pads(), pads()}, attr, cpu());
@@ -166,27 +167,43 @@ struct yp_conv {
     });
   }
 
-  void init_data(const fwd::primitive_desc& hint) {
-    auto pd = choose<bwd_d::primitive_desc>(s, "data gradient", [&](Orders o) {
-      return bwd_d::primitive_desc({algorithm::convolution_direct, activation(s.src, o.src), kernel(s, true), activation(s.dst, o.dst), strides(), pads(), pads()}, cpu(), hint);
-    });
-    d = bwd_d(pd);
-    ddy.init(activation(s.dst, order(s.dst.order)), pd.diff_dst_desc(), true);
-    dw.init(kernel(s, false), pd.weights_desc(), true);
-    ddx.init(activation(s.src, order(s.src.order)), pd.diff_src_desc(), false);
-    note("data gradient", pd.impl_info_str(), ddy.differs || ddx.differs);
+  // A gradient's primitive needs the forward one as a hint.
+  void init_data(const std::optional<fwd::primitive_desc>& hint) {
+    std::optional<bwd_d::primitive_desc> pd;
+    if (hint)
+      pd = choose<bwd_d::primitive_desc>(s, [&](Orders o) {
+        return bwd_d::primitive_desc({algorithm::convolution_direct, activation(s.src, o.src), kernel(s, true), activation(s.dst, o.dst), strides(), pads(), pads()}, cpu(), *hint);
+      });
+    if (pd) d.emplace(*pd);
+    ddy.init(dst(), pd ? pd->diff_dst_desc() : planar(s.dst), true);
+    dw.init(kernel(s, false), pd ? pd->weights_desc() : kernel(s, false), true);
+    ddx.init(src(), pd ? pd->diff_src_desc() : planar(s.src), false);
+    note("data gradient", pd ? pd->impl_info_str() : kDirect, ddy.differs || ddx.differs);
   }
 
-  void init_weights(const fwd::primitive_desc& hint) {
-    auto pd = choose<bwd_w::primitive_desc>(s, "weight gradient", [&](Orders o) {
-      return bwd_w::primitive_desc({algorithm::convolution_direct, activation(s.src, o.src), kernel(s, true), activation(s.dst, o.dst), strides(), pads(), pads()}, cpu(), hint);
-    });
-    w = bwd_w(pd);
-    wx.init(activation(s.src, order(s.src.order)), pd.src_desc(), true);
-    wdy.init(activation(s.dst, order(s.dst.order)), pd.diff_dst_desc(), true);
-    wdw.init(kernel(s, false), pd.diff_weights_desc(), false);
-    note("weight gradient", pd.impl_info_str(), wx.differs || wdy.differs);
+  void init_weights(const std::optional<fwd::primitive_desc>& hint) {
+    std::optional<bwd_w::primitive_desc> pd;
+    if (hint)
+      pd = choose<bwd_w::primitive_desc>(s, [&](Orders o) {
+        return bwd_w::primitive_desc({algorithm::convolution_direct, activation(s.src, o.src), kernel(s, true), activation(s.dst, o.dst), strides(), pads(), pads()}, cpu(), *hint);
+      });
+    if (pd) w.emplace(*pd);
+    wx.init(src(), pd ? pd->src_desc() : planar(s.src), true);
+    wdy.init(dst(), pd ? pd->diff_dst_desc() : planar(s.dst), true);
+    wdw.init(kernel(s, false), pd ? pd->diff_weights_desc() : kernel(s, false), false);
+    note("weight gradient", pd ? pd->impl_info_str() : kDirect, wx.differs || wdy.differs);
   }
+
+  void forward(memory& x, memory& k, const memory* bias, memory& y) {
+    if (!f) {
+      yp::direct_forward(s, values(x), values(k), bias ? values(*bias) : nullptr, values(y));
+      return;
+    }
+    std::unordered_map<int, memory> args{{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DST, y}};
+    if (bias) args.emplace(DNNL_ARG_BIAS, *bias);
+    f->execute(queue(), args);
+  }
+  static float* values(const memory& m) { return static_cast<float*>(m.get_data_handle()); }
 };
 
 namespace {
@@ -256,23 +273,21 @@ int yp_conv_freeze(yp_conv* c, const float* w, const float* b) {
     memory from(kernel(c->s, false), cpu(), const_cast<float*>(w));
     c->kernel_frozen = memory(c->kernel_desc, cpu());
     reorder(from, c->kernel_frozen).execute(queue(), from, c->kernel_frozen);
-    c->bias_frozen = memory(c->bias_desc, cpu());
+    c->bias_frozen = memory(memory::desc(dims{c->s.dst.c}, memory::data_type::f32, tag::x), cpu());
     std::memcpy(c->bias_frozen.get_data_handle(), b, 4 * (size_t)c->s.dst.c);
   });
 }
 
 int yp_conv_infer(yp_conv* c, const float* x, float* y) {
   return guarded([&] {
-    memory &a = c->fx.in(x), &o = c->fy.out(y);
-    c->f.execute(queue(), {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, c->kernel_frozen}, {DNNL_ARG_BIAS, c->bias_frozen}, {DNNL_ARG_DST, o}});
+    c->forward(c->fx.in(x), c->kernel_frozen, &c->bias_frozen, c->fy.out(y));
     c->fy.flush();
   });
 }
 
 int yp_conv_forward(yp_conv* c, const float* x, const float* w, float* y) {
   return guarded([&] {
-    memory &a = c->fx.in(x), &k = c->fw.in(w), &o = c->fy.out(y);
-    c->f.execute(queue(), {{DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DST, o}});
+    c->forward(c->fx.in(x), c->fw.in(w), nullptr, c->fy.out(y));
     c->fy.flush();
   });
 }
@@ -280,7 +295,10 @@ int yp_conv_forward(yp_conv* c, const float* x, const float* w, float* y) {
 int yp_conv_backward_data(yp_conv* c, const float* dy, const float* w, float* dx) {
   return guarded([&] {
     memory &a = c->ddy.in(dy), &k = c->dw.in(w), &o = c->ddx.out(dx);
-    c->d.execute(queue(), {{DNNL_ARG_DIFF_DST, a}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DIFF_SRC, o}});
+    if (c->d)
+      c->d->execute(queue(), {{DNNL_ARG_DIFF_DST, a}, {DNNL_ARG_WEIGHTS, k}, {DNNL_ARG_DIFF_SRC, o}});
+    else
+      yp::direct_backward_data(c->s, yp_conv::values(a), yp_conv::values(k), yp_conv::values(o));
     c->ddx.flush();
   });
 }
@@ -288,7 +306,10 @@ int yp_conv_backward_data(yp_conv* c, const float* dy, const float* w, float* dx
 int yp_conv_backward_weights(yp_conv* c, const float* x, const float* dy, float* dw) {
   return guarded([&] {
     memory &a = c->wx.in(x), &g = c->wdy.in(dy), &o = c->wdw.out(dw);
-    c->w.execute(queue(), {{DNNL_ARG_SRC, a}, {DNNL_ARG_DIFF_DST, g}, {DNNL_ARG_DIFF_WEIGHTS, o}});
+    if (c->w)
+      c->w->execute(queue(), {{DNNL_ARG_SRC, a}, {DNNL_ARG_DIFF_DST, g}, {DNNL_ARG_DIFF_WEIGHTS, o}});
+    else
+      yp::direct_backward_weights(c->s, yp_conv::values(a), yp_conv::values(g), yp_conv::values(o));
     c->wdw.flush();
   });
 }

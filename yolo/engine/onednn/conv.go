@@ -16,6 +16,8 @@ type ConvSpec struct {
 	Op       *graph.Conv
 	Training bool // forward without bias and activation, and both gradients
 	NeedDX   bool // training: the gradient of the input is wanted
+
+	direct bool // oneDNN is not asked
 }
 
 // Conv is a convolution with its primitives built. Close frees it.
@@ -25,8 +27,8 @@ type Conv struct {
 	frozen bool
 }
 
-// NewConv builds the primitives. It fails rather than fall back to oneDNN's
-// reference code, which is hundreds of times slower.
+// NewConv builds the primitives. Where oneDNN has only its reference code, which
+// is hundreds of times slower, our own kernels take its place.
 //
 // A 1x1 kernel over a stride is refused: there oneDNN 2.6.3 writes past its
 // buffers. Subsample the input and use a stride of 1.
@@ -34,16 +36,26 @@ func NewConv(s ConvSpec) (*Conv, error) {
 	if s.Op.Size == 1 && s.Op.Stride > 1 {
 		return nil, fmt.Errorf("a 1x1 convolution of stride %d: subsample its input first", s.Op.Stride)
 	}
+	if want := s.out(); s.Dst.Shape != want || s.Dst.N != s.Src.N {
+		return nil, fmt.Errorf("the output is %d images of %v, want %d of %v", s.Dst.N, s.Dst.Shape, s.Src.N, want)
+	}
 	cs := C.yp_conv_spec{
 		src: s.Src.c(), dst: s.Dst.c(),
 		groups: C.int(s.Op.Groups), size: C.int(s.Op.Size), stride: C.int(s.Op.Stride), pad: C.int(s.Op.Pad),
 		training: flag(s.Training), need_dx: flag(s.NeedDX), act: activations[s.Op.Activation],
+		direct: flag(s.direct),
 	}
 	h := C.yp_conv_new(&cs)
 	if h == nil {
 		return nil, errors.New(C.GoString(C.yp_error()))
 	}
 	return &Conv{spec: s, h: h}, nil
+}
+
+// out is the output's shape: P = (H + 2*pad - R)/stride + 1, rounded down.
+func (s ConvSpec) out() graph.Shape {
+	side := func(n int) int { return (n+2*s.Op.Pad-s.Op.Size)/s.Op.Stride + 1 }
+	return graph.Shape{C: s.Op.Filters, H: side(s.Src.Shape.H), W: side(s.Src.Shape.W)}
 }
 
 func flag(b bool) C.int {
@@ -59,7 +71,7 @@ func (c *Conv) Close() {
 	c.h = nil
 }
 
-// Info names oneDNN's kernel for every pass.
+// Info names oneDNN's kernel for every pass, or says direct for our own.
 func (c *Conv) Info() string {
 	var b [512]C.char
 	C.yp_conv_info(c.h, &b[0], C.size_t(len(b)))

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -104,6 +106,96 @@ func TestConvTraining(t *testing.T) {
 		for _, o := range orders {
 			checkTraining(t, fmt.Sprintf("%v %v", o, c), c.spec(o, true), want)
 		}
+		checkDirect(t, c, orders[i%len(orders)], want)
+	}
+}
+
+// grouped lists grouped and depthwise convolutions: every number of groups with
+// every number of channels and filters of a group, sizes, strides, paddings and
+// image sides in turn.
+func grouped() []convCase {
+	var out []convCase
+	sides := [][2]int{{1, 1}, {1, 6}, {5, 4}, {7, 7}, {8, 3}}
+	for _, groups := range []int{2, 3, 8, 24, 32, 136} {
+		for _, channels := range []int{1, 2, 3, 5, 8} {
+			for _, filters := range []int{1, 2, 3, 7, 8} {
+				if channels*filters*groups > 600 {
+					continue
+				}
+				i := len(out)
+				o := graph.Conv{Filters: groups * filters, Size: []int{3, 5, 2, 1, 7}[i%5], Stride: 1 + i/2%3, Groups: groups}
+				o.Pad = o.Size/2 + i/3%2
+				if o.Size == 1 {
+					o.Stride, o.Pad = 1, 0 // strides are refused; see TestSubsample
+				}
+				side := sides[i/4%5]
+				c := convCase{1 + i%2, groups * channels, max(side[0], o.Size-2*o.Pad), max(side[1], o.Size-2*o.Pad), o}
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// Grouped convolutions in every order, for training and for inference, on oneDNN
+// and on our own kernels.
+func TestConvGroups(t *testing.T) {
+	for i, c := range grouped() {
+		rng := rand.New(rand.NewPCG(8, uint64(i)))
+		want, bias := convTruth(rng, c), normal(rng, c.op.Filters, 0, 1)
+		for _, o := range orders {
+			checkTraining(t, fmt.Sprintf("%v %v", o, c), c.spec(o, true), want)
+			checkInference(t, c.spec(o, false), graph.Mish, want, bias)
+		}
+		checkDirect(t, c, orders[i%len(orders)], want)
+		s := c.spec(orders[i%len(orders)], false)
+		s.direct = true
+		checkInference(t, s, graph.Activations[i%len(graph.Activations)], want, bias)
+	}
+}
+
+// checkDirect compares our own kernels, which take the place of oneDNN's
+// reference code.
+func checkDirect(t *testing.T, c convCase, o Order, want truth) {
+	t.Helper()
+	s := c.spec(o, true)
+	s.direct = true
+	checkTraining(t, fmt.Sprintf("direct %v %v", o, c), s, want)
+}
+
+// Here oneDNN has reference code only for the data gradient, in any order.
+func TestConvWithoutFastKernel(t *testing.T) {
+	c := convCase{2, 16, 9, 8, graph.Conv{Filters: 4, Size: 5, Stride: 1, Pad: 5, Groups: 1, Activation: graph.Linear}}
+	want := convTruth(rand.New(rand.NewPCG(9, 0)), c)
+	for _, o := range orders {
+		checkTraining(t, fmt.Sprintf("%v %v", o, c), c.spec(o, true), want)
+	}
+}
+
+// The kernels of a convolution are named, and ours are called direct.
+func TestConvInfo(t *testing.T) {
+	c := convCase{1, 3, 4, 4, graph.Conv{Filters: 5, Size: 3, Stride: 1, Pad: 1, Groups: 1}}
+	for _, k := range []struct {
+		order    Order
+		training bool
+		want     string
+	}{
+		{NHWC, false, "forward direct with reorder"},
+		{Blocked8, true, "forward direct with reorder, data gradient direct with reorder, weight gradient direct with reorder"},
+	} {
+		s := c.spec(k.order, k.training)
+		s.direct = true
+		on(t, func() error {
+			p, err := NewConv(s)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			if got := p.Info(); got != k.want {
+				t.Errorf("kernels %q, want %q", got, k.want)
+			}
+			return nil
+		})
 	}
 }
 
@@ -219,6 +311,16 @@ func TestConvThreads(t *testing.T) {
 			near(t, what+": dw", dw, want.dw)
 			near(t, what+": dx", unpack(t, what, s.Src, dx), want.dx.Data)
 		}
+	}
+}
+
+// A number of threads that the system cannot start, from the environment, does
+// not end the process.
+func TestThreadsOfTheEnvironment(t *testing.T) {
+	again := exec.Command(os.Args[0], "-test.run", "^TestConvAgain$")
+	again.Env = append(os.Environ(), "OMP_NUM_THREADS=100000")
+	if out, err := again.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -414,20 +516,30 @@ func convFails(t *testing.T, what string, s ConvSpec, want string, call func(p *
 	}
 }
 
-// A convolution that oneDNN refuses is an error that says what was tried, and
-// leaves nothing behind.
+// A convolution that cannot be is an error and leaves nothing behind.
 func TestNewConvFails(t *testing.T) {
 	before := Live()
-	s := convCase{1, 5, 6, 5, graph.Conv{Filters: 7, Size: 3, Stride: 1, Pad: 1, Groups: 1}}.spec(NHWC, true)
-	s.Dst.Shape.H++
-	err := tryOn(func() error { _, err := NewConv(s); return err })
-	if err == nil || !strings.Contains(err.Error(), "oneDNN has no fast forward pass") {
-		t.Errorf("error %v", err)
-	}
-	strided := convCase{1, 5, 6, 5, graph.Conv{Filters: 7, Size: 1, Stride: 2, Groups: 1}}.spec(NHWC, true)
-	err = tryOn(func() error { _, err := NewConv(strided); return err })
-	if err == nil || !strings.Contains(err.Error(), "1x1 convolution of stride 2") {
-		t.Errorf("error %v, want one about a 1x1 convolution over a stride", err)
+	good := convCase{2, 5, 6, 5, graph.Conv{Filters: 7, Size: 3, Stride: 1, Pad: 1, Groups: 1}}
+	high, wide, deep, many := good.spec(NHWC, true), good.spec(NHWC, true), good.spec(Blocked8, false), good.spec(Blocked8, true)
+	high.Dst.Shape.H++
+	wide.Dst.Shape.W--
+	deep.Dst.Shape.C = 8
+	many.Dst.N = 3
+	strided := convCase{1, 5, 6, 5, graph.Conv{Filters: 7, Size: 1, Stride: 2, Groups: 1}}
+	for _, k := range []struct {
+		spec ConvSpec
+		want string
+	}{
+		{high, "the output is 2 images of 7x7x5, want 2 of 7x6x5"},
+		{wide, "the output is 2 images of 7x6x4, want 2 of 7x6x5"},
+		{deep, "the output is 2 images of 8x6x5, want 2 of 7x6x5"},
+		{many, "the output is 3 images of 7x6x5, want 2 of 7x6x5"},
+		{strided.spec(NHWC, true), "a 1x1 convolution of stride 2: subsample its input first"},
+	} {
+		err := tryOn(func() error { _, err := NewConv(k.spec); return err })
+		if err == nil || err.Error() != k.want {
+			t.Errorf("error %v, want %q", err, k.want)
+		}
 	}
 	if now := Live(); now != before {
 		t.Errorf("%d objects live, %d before", now, before)

@@ -37,6 +37,35 @@ struct Rows {
   int channel(long panel) const { return (int)(panel % per_image) * width; }
 };
 
+// An activation seen as panels of pixels: every pixel is `width` neighbouring
+// channels. NHWC has one panel for each image, a blocked order one for each block
+// of each image.
+struct Panels {
+  long count, px;
+  int width, per_image;
+  explicit Panels(const yp_desc& d)
+      : count(d.order == YP_NHWC ? d.n : (long)d.n * blocks(d)),
+        px(pixels(d)),
+        width(block(d)),
+        per_image(d.order == YP_NHWC ? 1 : blocks(d)) {}
+  long at(long p, long i) const { return (p * px + i) * width; }
+};
+
+// Sums value(place) over the pixels of every channel of every panel, in double,
+// and writes the sum times scale.
+template <class F> void sum_pixels(const Panels& l, double scale, float* out, F value) {
+  constexpr int run = 64;
+#pragma omp parallel for collapse(2) schedule(static)
+  for (long p = 0; p < l.count; p++)
+    for (int c0 = 0; c0 < l.width; c0 += run) {
+      double sum[run] = {0};
+      const int n = std::min(run, l.width - c0);
+      for (long i = 0; i < l.px; i++)
+        for (int c = 0; c < n; c++) sum[c] += value(l.at(p, i) + c0 + c);
+      for (int c = 0; c < n; c++) out[p * l.width + c0 + c] = (float)(sum[c] * scale);
+    }
+}
+
 // e^x to about 2 ulp: range reduction by ln 2, then a degree-6 polynomial
 // (Cephes). Written so that the compiler turns it into vector code.
 YP_INLINE float exp_(float x) {

@@ -1,4 +1,5 @@
-// Operations that move values: channel copies, upsampling, max pooling.
+// Operations that move values: channel copies, upsampling, subsampling,
+// permutations.
 #include "kernels.h"
 
 using namespace yp;
@@ -51,121 +52,68 @@ void yp_copy_channels(yp_desc s, int sc, yp_desc d, int dc, int count, const flo
 }
 
 void yp_upsample_forward(yp_desc s, int k, const float* x, float* y) {
-  Rows r(s);
-  const int images = r.panels == 1 ? s.n : (int)r.panels, w = r.width;
+  const Panels l(s);
+  const int w = l.width;
 #pragma omp parallel for collapse(2) schedule(static)
-  for (int p = 0; p < images; p++)
+  for (long p = 0; p < l.count; p++)
     for (int h = 0; h < s.h * k; h++) {
-      const float* a = x + ((long)p * s.h + h / k) * s.w * w;
-      float* o = y + ((long)p * s.h * k + h) * s.w * k * w;
+      const float* a = x + (p * s.h + h / k) * s.w * w;
+      float* o = y + (p * s.h * k + h) * s.w * k * w;
       for (int i = 0; i < s.w * k; i++) std::memcpy(o + (long)i * w, a + (long)(i / k) * w, 4 * w);
     }
 }
 
 void yp_upsample_backward(yp_desc s, int k, const float* dy, float* dx) {
-  Rows r(s);
-  const int images = r.panels == 1 ? s.n : (int)r.panels, w = r.width;
+  const Panels l(s);
+  const int w = l.width;
 #pragma omp parallel for collapse(2) schedule(static)
-  for (int p = 0; p < images; p++)
+  for (long p = 0; p < l.count; p++)
     for (int h = 0; h < s.h; h++) {
-      float* o = dx + ((long)p * s.h + h) * s.w * w;
+      float* o = dx + (p * s.h + h) * s.w * w;
       std::fill(o, o + (long)s.w * w, 0.f);
       for (int v = 0; v < k; v++) {
-        const float* a = dy + ((long)p * s.h * k + h * k + v) * s.w * k * w;
+        const float* a = dy + (p * s.h * k + h * k + v) * s.w * k * w;
         for (int i = 0; i < s.w * k; i++)
           for (int c = 0; c < w; c++) o[(long)(i / k) * w + c] += a[(long)i * w + c];
       }
     }
 }
 
-void yp_subsample_forward(yp_desc s, int k, const float* x, float* y) {
-  Rows r(s);
-  const int images = r.panels == 1 ? s.n : (int)r.panels, w = r.width, oh = (s.h - 1) / k + 1, ow = (s.w - 1) / k + 1;
+// Row or column `to` of the padded, subsampled image is this one of the image.
+static int from(int to, int stride, int pad) { return to * stride - pad; }
+static bool inside(int i, int n) { return i >= 0 && i < n; }
+
+void yp_subsample_forward(yp_desc s, yp_desc d, int k, int pad, const float* x, float* y) {
+  const Panels p(s);
 #pragma omp parallel for collapse(2) schedule(static)
-  for (int p = 0; p < images; p++)
-    for (int h = 0; h < oh; h++)
-      for (int i = 0; i < ow; i++)
-        std::memcpy(y + (((long)p * oh + h) * ow + i) * w, x + (((long)p * s.h + h * k) * s.w + i * k) * w, 4 * w);
-}
-
-void yp_subsample_backward(yp_desc s, int k, const float* dy, float* dx) {
-  Rows r(s);
-  const int images = r.panels == 1 ? s.n : (int)r.panels, w = r.width, oh = (s.h - 1) / k + 1, ow = (s.w - 1) / k + 1;
-#pragma omp parallel for schedule(static)
-  for (int p = 0; p < images; p++) {
-    std::memset(dx + (long)p * s.h * s.w * w, 0, 4L * s.h * s.w * w);
-    for (int h = 0; h < oh; h++)
-      for (int i = 0; i < ow; i++)
-        std::memcpy(dx + (((long)p * s.h + h * k) * s.w + i * k) * w, dy + (((long)p * oh + h) * ow + i) * w, 4 * w);
-  }
-}
-
-namespace {
-
-YP_CLONES void larger(int w, const float* a, uint8_t place, float* y, uint8_t* where) {
-  for (int c = 0; c < w; c++) {
-    bool up = a[c] > y[c];
-    y[c] = up ? a[c] : y[c];
-    where[c] = up ? place : where[c];
-  }
-}
-
-// The usual 2x2 window: all four inputs exist, so the maximum needs no start value.
-YP_CLONES void pool2(int w, const float* a, const float* b, float* y, uint8_t* where) {
-  for (int c = 0; c < w; c++) {
-    float m = a[c];
-    uint8_t i = 0;
-    if (a[w + c] > m) m = a[w + c], i = 1;
-    if (b[c] > m) m = b[c], i = 2;
-    if (b[w + c] > m) m = b[w + c], i = 3;
-    y[c] = m;
-    where[c] = i;
-  }
-}
-
-}  // namespace
-
-void yp_maxpool_forward(yp_desc s, yp_desc d, int size, int stride, int before, const float* x, float* y, uint8_t* where) {
-  Rows r(s);
-  const int images = r.panels == 1 ? s.n : (int)r.panels, w = r.width;
-#pragma omp parallel for collapse(2) schedule(static)
-  for (int p = 0; p < images; p++)
+  for (long i = 0; i < p.count; i++)
     for (int h = 0; h < d.h; h++)
-      for (int i = 0; i < d.w; i++) {
-        const long o = (((long)p * d.h + h) * d.w + i) * w;
-        const int h0 = h * stride - before, w0 = i * stride - before;
-        if (size == 2 && h0 >= 0 && w0 >= 0 && h0 + 1 < s.h && w0 + 1 < s.w) {
-          const float* a = x + (((long)p * s.h + h0) * s.w + w0) * w;
-          pool2(w, a, a + (long)s.w * w, y + o, where + o);
-          continue;
-        }
-        // The first value inside the image starts the maximum, so that a NaN
-        // cannot leave `where` pointing outside.
-        const int v0 = std::max(0, -h0), u0 = std::max(0, -w0);
-        const float* first = x + (((long)p * s.h + h0 + v0) * s.w + w0 + u0) * w;
-        std::copy(first, first + w, y + o);
-        std::fill(where + o, where + o + w, (uint8_t)(v0 * size + u0));
-        for (int v = v0; v < size && h0 + v < s.h; v++)
-          for (int u = u0; u < size && w0 + u < s.w; u++)
-            larger(w, x + (((long)p * s.h + h0 + v) * s.w + w0 + u) * w, (uint8_t)(v * size + u), y + o, where + o);
+      for (int w = 0; w < d.w; w++) {
+        const int v = from(h, k, pad), u = from(w, k, pad);
+        float* o = y + ((i * d.h + h) * d.w + w) * p.width;
+        if (inside(v, s.h) && inside(u, s.w))
+          std::memcpy(o, x + p.at(i, (long)v * s.w + u), 4L * p.width);
+        else
+          std::memset(o, 0, 4L * p.width);
       }
 }
 
-void yp_maxpool_backward(yp_desc s, yp_desc d, int size, int stride, int before, const float* dy, const uint8_t* where, float* dx) {
-  Rows r(s);
-  const int images = r.panels == 1 ? s.n : (int)r.panels, w = r.width;
+void yp_subsample_backward(yp_desc s, yp_desc d, int k, int pad, const float* dy, float* dx) {
+  const Panels p(s);
 #pragma omp parallel for schedule(static)
-  for (int p = 0; p < images; p++) {
-    float* base = dx + (long)p * s.h * s.w * w;
-    std::memset(base, 0, 4L * s.h * s.w * w);
+  for (long i = 0; i < p.count; i++) {
+    std::memset(dx + p.at(i, 0), 0, 4 * p.px * p.width);
     for (int h = 0; h < d.h; h++)
-      for (int i = 0; i < d.w; i++) {
-        const long o = (((long)p * d.h + h) * d.w + i) * w;
-        const int h0 = h * stride - before, w0 = i * stride - before;
-        for (int c = 0; c < w; c++) {
-          const int k = where[o + c];
-          base[((long)(h0 + k / size) * s.w + w0 + k % size) * w + c] += dy[o + c];
-        }
+      for (int w = 0; w < d.w; w++) {
+        const int v = from(h, k, pad), u = from(w, k, pad);
+        if (inside(v, s.h) && inside(u, s.w))
+          std::memcpy(dx + p.at(i, (long)v * s.w + u), dy + ((i * d.h + h) * d.w + w) * p.width, 4L * p.width);
       }
   }
+}
+
+void yp_permute(int images, long sn, long dn, long count, const int32_t* from, const int32_t* to, const float* x, float* y) {
+#pragma omp parallel for collapse(2) schedule(static)
+  for (int n = 0; n < images; n++)
+    for (long i = 0; i < count; i++) y[n * dn + to[i]] = x[n * sn + from[i]];
 }

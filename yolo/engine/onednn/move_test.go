@@ -2,98 +2,12 @@ package onednn
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"testing"
 
 	"yoloprune/yolo/engine/ref"
 	"yoloprune/yolo/graph"
 )
-
-// pools are Darknet's geometries and some beside them.
-var pools = []graph.MaxPool{
-	{Size: 2, Stride: 2, Padding: 1}, {Size: 2, Stride: 2, Padding: 0}, {Size: 2, Stride: 1, Padding: 1},
-	{Size: 3, Stride: 2, Padding: 2}, {Size: 5, Stride: 1, Padding: 4}, {Size: 9, Stride: 1, Padding: 8},
-	{Size: 13, Stride: 1, Padding: 12}, {Size: 15, Stride: 1, Padding: 14}, {Size: 3, Stride: 1, Padding: 4}, {Size: 1, Stride: 1, Padding: 0},
-}
-
-func TestMaxPool(t *testing.T) {
-	for _, op := range pools {
-		for _, s := range []graph.Shape{{C: 1, H: 6, W: 5}, {C: 11, H: 7, W: 7}, {C: 16, H: 4, W: 8}, {C: 37, H: 3, W: 13}} {
-			for _, o := range orders {
-				checkMaxPool(t, op, Desc{2, s, o})
-			}
-		}
-	}
-}
-
-func checkMaxPool(t *testing.T, op graph.MaxPool, src Desc) {
-	t.Helper()
-	what := fmt.Sprintf("%v %v %+v", src.Order, src.Shape, op)
-	rng := rand.New(rand.NewPCG(uint64(op.Size), uint64(src.Shape.C)))
-	x := gridTensor(rng, src.N, src.Shape) // many equal values: the first must win
-	r := ref.MaxPool(op)
-	want := r.Forward(x)
-	dst := Desc{src.N, graph.Shape{C: want.C, H: want.H, W: want.W}, src.Order}
-	dy := gridTensor(rng, dst.N, dst.Shape)
-	y, dx := dirty(dst.Len()), dirty(src.Len())
-	p := &MaxPool{Src: src, Dst: dst, Op: &op}
-	on(t, func() error {
-		p.Forward(pack(src, x), y)
-		p.Backward(pack(dst, dy), dx)
-		return nil
-	})
-	equal(t, what+": y", unpack(t, what, dst, y), want.Data)
-	equal(t, what+": dx", unpack(t, what, src, dx), r.Backward(x, dy).Data)
-}
-
-// NaN inputs, some or all, must not lead a gradient outside of the image: every
-// gradient of one lands on some value of its own image and channel.
-func TestMaxPoolNaN(t *testing.T) {
-	for _, op := range pools {
-		for _, o := range orders {
-			for _, share := range []float64{0.3, 1} {
-				checkMaxPoolNaN(t, op, Desc{2, graph.Shape{C: 11, H: 7, W: 5}, o}, share)
-			}
-		}
-	}
-}
-
-func checkMaxPoolNaN(t *testing.T, op graph.MaxPool, src Desc, share float64) {
-	t.Helper()
-	rng := rand.New(rand.NewPCG(uint64(op.Size), 5))
-	x := gridTensor(rng, src.N, src.Shape)
-	for i := range x.Data {
-		if rng.Float64() < share {
-			x.Data[i] = float32(math.NaN())
-		}
-	}
-	out := ref.MaxPool(op).Forward(x)
-	dst := Desc{src.N, graph.Shape{C: out.C, H: out.H, W: out.W}, src.Order}
-	ones := ref.New(out.N, out.H, out.W, out.C)
-	for i := range ones.Data {
-		ones.Data[i] = 1
-	}
-	y, dx := dirty(dst.Len()), dirty(src.Len())
-	on(t, func() error {
-		p := &MaxPool{Src: src, Dst: dst, Op: &op}
-		p.Forward(pack(src, x), y)
-		p.Backward(pack(dst, ones), dx)
-		return nil
-	})
-	what := fmt.Sprintf("%v %+v", src.Order, op)
-	sums := make([]float32, src.N*src.Shape.C)
-	each(src, func(i, p int) { sums[i/src.Shape.Size()*src.Shape.C+i%src.Shape.C] += dx[p] })
-	for _, s := range sums {
-		if s != float32(out.H*out.W) {
-			t.Errorf("%s: the gradients of a channel sum to %v, want %d", what, s, out.H*out.W)
-			return
-		}
-	}
-	if first := unpackUnchecked(dst, y)[0]; share == 1 && !math.IsNaN(float64(first)) {
-		t.Errorf("%s: the maximum of NaN is %v", what, first)
-	}
-}
 
 func TestUpsample(t *testing.T) {
 	for _, o := range orders {
@@ -118,29 +32,71 @@ func TestUpsample(t *testing.T) {
 	}
 }
 
-// TestSubsample: a 1x1 convolution whose kernel is the identity, over a stride.
+// TestSubsample: a 1x1 convolution whose kernel is the identity, over strides and
+// paddings.
 func TestSubsample(t *testing.T) {
 	for _, o := range append([]Order{NCHW}, orders...) {
-		for _, s := range shapes {
-			r := ref.Conv{Filters: s.C, Size: 1, Stride: 2, Groups: s.C}
-			ones := make([]float32, s.C)
-			for i := range ones {
-				ones[i] = 1
+		for _, s := range append([]graph.Shape{{C: 11, H: 1, W: 1}}, shapes...) {
+			for _, k := range [][2]int{{2, 0}, {3, 0}, {2, 1}, {3, 2}, {1, 1}} {
+				checkSubsample(t, o, s, k[0], k[1])
 			}
-			rng := rand.New(rand.NewPCG(uint64(s.C), 2))
-			x := gridTensor(rng, 2, s)
-			want := r.Forward(x, ones, nil)
-			src, dst := Desc{2, s, o}, Desc{2, graph.Shape{C: want.C, H: want.H, W: want.W}, o}
-			dy := gridTensor(rng, 2, dst.Shape)
-			y, dx := dirty(dst.Len()), dirty(src.Len())
-			on(t, func() error {
-				SubsampleForward(src, 2, pack(src, x), y)
-				SubsampleBackward(src, 2, pack(dst, dy), dx)
-				return nil
-			})
-			what := fmt.Sprintf("%v %v", o, s)
-			equal(t, what+": y", unpack(t, what, dst, y), want.Data)
-			equal(t, what+": dx", unpack(t, what, src, dx), r.BackwardData(x, ones, dy).Data)
+		}
+	}
+}
+
+func checkSubsample(t *testing.T, o Order, s graph.Shape, stride, pad int) {
+	t.Helper()
+	r := ref.Conv{Filters: s.C, Size: 1, Stride: stride, Pad: pad, Groups: s.C}
+	ones := make([]float32, s.C)
+	for i := range ones {
+		ones[i] = 1
+	}
+	rng := rand.New(rand.NewPCG(uint64(s.C), 2))
+	x := gridTensor(rng, 2, s)
+	want := r.Forward(x, ones, nil)
+	src, dst := Desc{2, s, o}, Desc{2, graph.Shape{C: want.C, H: want.H, W: want.W}, o}
+	dy := gridTensor(rng, 2, dst.Shape)
+	y, dx := dirty(dst.Len()), dirty(src.Len())
+	on(t, func() error {
+		SubsampleForward(src, dst, stride, pad, pack(src, x), y)
+		SubsampleBackward(src, dst, stride, pad, pack(dst, dy), dx)
+		return nil
+	})
+	what := fmt.Sprintf("%v %v by %d, padding %d", o, s, stride, pad)
+	equal(t, what+": y", unpack(t, what, dst, y), want.Data)
+	equal(t, what+": dx", unpack(t, what, src, dx), r.BackwardData(x, ones, dy).Data)
+}
+
+// TestPermutation reads an image backwards, between all pairs of orders, and
+// undoes that.
+func TestPermutation(t *testing.T) {
+	for _, s := range shapes {
+		for _, from := range append([]Order{NCHW}, orders...) {
+			for _, to := range append([]Order{NCHW}, orders...) {
+				turned := graph.Shape{C: s.H, H: s.W, W: s.C}
+				src, dst := Desc{2, s, from}, Desc{2, turned, to}
+				x := gridTensor(rand.New(rand.NewPCG(uint64(s.C), 3)), 2, s)
+				y, dx := make([]float32, dst.Len()), make([]float32, src.Len())
+				on(t, func() error {
+					p := NewPermutation(src, dst, func(to int) int { return s.Size() - 1 - to })
+					p.Forward(pack(src, x), y)
+					p.Backward(y, dx)
+					return nil
+				})
+				what := fmt.Sprintf("%v %v to %v", s, from, to)
+				got := unpack(t, what, dst, y)
+				in := func(d graph.Shape, n, i int) int { // value i of image n, counted as C x H x W
+					return ((n*d.H+i/d.W%d.H)*d.W+i%d.W)*d.C + i/(d.H*d.W)
+				}
+				for n := range 2 {
+					for i := range s.Size() {
+						if v, want := got[in(turned, n, i)], x.Data[in(s, n, s.Size()-1-i)]; v != want {
+							t.Fatalf("%s: value %d of image %d is %v, want %v", what, i, n, v, want)
+						}
+					}
+				}
+				equal(t, what+" and back", unpack(t, what, src, dx), x.Data)
+			}
 		}
 	}
 }

@@ -40,7 +40,7 @@ func BiasBackward(d Desc, act graph.Activation, x, bias, dy, dx, dbias []float32
 	return status(C.yp_bias_backward(d.c(), activations[act], ptr(x), ptr(bias), ptr(dy), ptr(dx), ptr(dbias)), "bias gradient")
 }
 
-// Add computes sum = a + b and y = act(sum).
+// Add computes sum = a + b and y = act(sum); y, sum and a may be one.
 func Add(d Desc, act graph.Activation, a, b, y, sum []float32) {
 	C.yp_add_forward(d.c(), activations[act], ptr(a), ptr(b), ptr(y), ptr(sum))
 }

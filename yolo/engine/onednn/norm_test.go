@@ -143,13 +143,15 @@ func TestAdd(t *testing.T) {
 		}
 		s := ref.Shortcut{Activation: act}
 		xs := []ref.Tensor{a, b}
-		y, sum, dz := dirty(d.Len()), dirty(d.Len()), dirty(d.Len())
+		y, sum, dz, inPlace := dirty(d.Len()), dirty(d.Len()), dirty(d.Len()), pack(d, a)
 		on(t, func() error {
 			Add(d, act, pack(d, a), pack(d, b), y, sum)
 			ActBackward(d, act, sum, pack(d, dy), dz)
+			Add(d, act, inPlace, pack(d, b), inPlace, inPlace)
 			return nil
 		})
 		near(t, what+": y", unpack(t, what, d, y), s.Forward(xs).Data)
+		near(t, what+": y in place", unpack(t, what, d, inPlace), s.Forward(xs).Data)
 		near(t, what+": dz", unpack(t, what, d, dz), s.Backward(xs, dy)[0].Data)
 	})
 }

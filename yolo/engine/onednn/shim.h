@@ -29,6 +29,7 @@ typedef struct {
   int training;              // forward without bias and activation, plus both backward passes
   int need_dx;               // training: the data gradient is wanted
   int act;                   // inference: fused behind the bias
+  int direct;                // oneDNN is not asked: direct.cpp runs every pass
 } yp_conv_spec;
 yp_conv* yp_conv_new(const yp_conv_spec* s);
 void yp_conv_free(yp_conv* c);
@@ -55,13 +56,16 @@ void yp_copy_channels(yp_desc s, int sc, yp_desc d, int dc, int count, const flo
 void yp_zero(float* y, long n);
 void yp_upsample_forward(yp_desc s, int stride, const float* x, float* y);
 void yp_upsample_backward(yp_desc s, int stride, const float* dy, float* dx);
-// Takes every stride-th pixel of every stride-th row, and the reverse, which
-// leaves zeros between.
-void yp_subsample_forward(yp_desc s, int stride, const float* x, float* y);
-void yp_subsample_backward(yp_desc s, int stride, const float* dy, float* dx);
-// where holds, for every output value, the place of the first maximum in its window.
-void yp_maxpool_forward(yp_desc s, yp_desc d, int size, int stride, int before, const float* x, float* y, uint8_t* where);
-void yp_maxpool_backward(yp_desc s, yp_desc d, int size, int stride, int before, const float* dy, const uint8_t* where, float* dx);
+// Takes every stride-th pixel of every stride-th row of an image with pad zeros
+// on every side, and the reverse, which leaves zeros between.
+void yp_subsample_forward(yp_desc s, yp_desc d, int stride, int pad, const float* x, float* y);
+void yp_subsample_backward(yp_desc s, yp_desc d, int stride, int pad, const float* dy, float* dx);
+// y[to[i]] = x[from[i]] in every image; an image takes sn values of x, dn of y.
+void yp_permute(int images, long sn, long dn, long count, const int32_t* from, const int32_t* to, const float* x, float* y);
+// where, unless it is null, holds for every output value the place of the first
+// maximum in its window, row by row.
+void yp_maxpool_forward(yp_desc s, yp_desc d, int size, int stride, int before, const float* x, float* y, uint16_t* where);
+void yp_maxpool_backward(yp_desc s, yp_desc d, int size, int stride, int before, const float* dy, const uint16_t* where, float* dx);
 // The mean over all pixels, and over the pixels of a window that exist.
 void yp_avgpool_forward(yp_desc s, const float* x, float* y);
 void yp_avgpool_backward(yp_desc s, const float* dy, float* dx);
@@ -73,11 +77,10 @@ void yp_multiply(yp_desc g, yp_desc d, const float* gate, const float* x, float*
 void yp_multiply_gate(yp_desc g, yp_desc d, const float* x, const float* dz, float* dgate);
 // z += scale*x for the first count channels, each with its scale.
 void yp_add_scaled(yp_desc s, yp_desc d, int count, const float* scale, const float* x, float* z);
-// y[to[i]] = x[from[i]] in every image; an image takes sn values of x, dn of y.
-void yp_permute(int images, long sn, long dn, long count, const int32_t* from, const int32_t* to, const float* x, float* y);
-// y = act(z), with the padding of a block kept at zero.
+// y = act(z), with the padding of a block kept at zero; y may be z.
 void yp_act_forward(yp_desc d, int act, const float* z, float* y);
-// y = act(a + b); y may be a. With a linear activation this is a plain sum.
+// sum = a + b, y = act(sum); y, sum and a may be one. With a linear activation
+// this is a plain sum.
 void yp_add_forward(yp_desc d, int act, const float* a, const float* b, float* y, float* sum);
 void yp_act_backward(yp_desc d, int act, const float* z, const float* dy, float* dz);
 
