@@ -102,6 +102,7 @@ func (p *parser) parse(sections []*section) error {
 
 // checkShapes looks at what depends on the shapes and the graph allows.
 func (p *parser) checkShapes(s *section, n *graph.Node) error {
+	p.warnOfDecoded(s, n)
 	switch o := n.Op.(type) {
 	case *graph.Conv:
 		if o.Size == 1 && o.Stride == 1 && o.Pad > 0 {
@@ -114,6 +115,19 @@ func (p *parser) checkShapes(s *section, n *graph.Node) error {
 		}
 	}
 	return nil
+}
+
+// warnOfDecoded points at a layer that goes on from a [yolo], which is its own
+// input here; Darknet hands on the decoded values, OpenCV a list of boxes.
+func (p *parser) warnOfDecoded(s *section, n *graph.Node) {
+	if _, ok := n.Op.(*graph.Contrastive); ok {
+		return
+	}
+	for _, id := range n.Inputs {
+		if id != graph.Input && p.g.Nodes[id].Yolo() != nil {
+			s.warn(n.Line, "%v reads layer %d, a [yolo]: Darknet hands it the decoded values, here it reads what the [yolo] reads; put a [route] to another layer before it", n, id)
+		}
+	}
 }
 
 // warnOfUnequal points at a shortcut over unequal channel counts.

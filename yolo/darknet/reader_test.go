@@ -294,3 +294,10 @@ func TestPosition(t *testing.T) {
 		}
 	}
 }
+
+func TestReadsHead(t *testing.T) {
+	_, warnings, err := Decode("x.cfg", strings.NewReader(oneYolo+"anchors=1,2\n[silence]\n"))
+	if err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0].String(), "x.cfg:11: layer 2 (silence) reads layer 1, a [yolo]") {
+		t.Errorf("warnings %v, error %v", warnings, err)
+	}
+}
