@@ -66,8 +66,9 @@ func summaryLine(layers []graph.NodeID, what string) string {
 	return fmt.Sprintf("layers %s: %s", list, what)
 }
 
-// Portable returns a copy of g that the reader computes as this program does,
-// to be written by EncodeCanonical. What the reader gets wrong without a word
+// Portable returns a network that the reader computes as this program does, to
+// be written by EncodeCanonical. g stays as it is; the result shares with it the
+// weights that need no change. What the reader gets wrong without a word
 // is rewritten where that can be done without changing the function, with a
 // Change, and is an *UnsupportedError where not. Weights may be missing.
 //
@@ -167,10 +168,16 @@ func (p *porter) add(n *graph.Node) error {
 	return nil
 }
 
-// copy adds a copy of n that reads the copies of what n reads.
+// copy adds a copy of n that reads the copies of what n reads. The vectors of
+// the weights are n's own.
 func (p *porter) copy(n *graph.Node) *graph.Node {
-	one := &graph.Graph{Nodes: []*graph.Node{n}}
-	c := one.Clone().Nodes[0]
+	bare := *n
+	bare.Weights = nil
+	c := (&graph.Graph{Nodes: []*graph.Node{&bare}}).Clone().Nodes[0]
+	if n.Weights != nil {
+		w := *n.Weights
+		c.Weights = &w
+	}
 	c.ID = graph.NodeID(len(p.to.Nodes))
 	for i, in := range c.Inputs {
 		c.Inputs[i] = p.at[in]
@@ -355,6 +362,10 @@ func (p *porter) unitVariance() {
 
 // scaleFilters returns how many filters it scaled.
 func scaleFilters(w *graph.Weights) int {
+	if !slices.ContainsFunc(w.Var, func(v float32) bool { return float64(v)+graph.BatchNormEps < 1 }) {
+		return 0
+	}
+	w.Kernel, w.Mean, w.Var = slices.Clone(w.Kernel), slices.Clone(w.Mean), slices.Clone(w.Var)
 	per, count := len(w.Kernel)/len(w.Bias), 0
 	for k := range w.Var {
 		v := float64(w.Var[k]) + graph.BatchNormEps
@@ -383,6 +394,7 @@ func (p *porter) shiftVariance() {
 		if n.Weights == nil {
 			continue
 		}
+		n.Weights.Var = slices.Clone(n.Weights.Var)
 		for k, v := range n.Weights.Var {
 			n.Weights.Var[k] = float32(float64(v) + VarianceShift)
 			shifted = true
