@@ -66,7 +66,7 @@ func corners() map[string]network {
 	a = n.conv(graph.Input, 5, 1, 2, 1, true, graph.Mish)
 	n.head(n.shortcut(graph.Linear, a, n.conv(graph.Input, 5, 3, 2, 1, true, graph.Mish)))
 
-	n = start("strided and padded 1x1", 5, 6)
+	n = start("strided and padded 1x1", 13, 16)
 	a = n.padded(graph.Input, 5, 2, 1)
 	n.head(n.padded(a, 7, 3, 2))
 	n.head(n.padded(a, 7, 1, 1))
