@@ -34,7 +34,10 @@ func (e *FormatError) Error() string {
 // maxFile bounds a plan file; the largest YOLO needs a few hundred kilobytes.
 const maxFile = 64 << 20
 
-// Decode reads a plan. Whether it fits a network is for Validate to say.
+// Decode reads a plan. Whether it fits a network is for Validate to say. All but
+// keep may be left out, so that a plan is easily written by hand:
+//
+//	{"keep": {"2": [0, 1, 5], "4": [0, 1, 5]}}
 func Decode(name string, r io.Reader) (*Plan, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
 	if err != nil {
@@ -45,7 +48,7 @@ func Decode(name string, r io.Reader) (*Plan, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
-	p := &Plan{}
+	p := &Plan{Version: Version}
 	if err := d.Decode(p); err != nil {
 		return nil, formatError(name, data, d.InputOffset(), err)
 	}
@@ -98,7 +101,7 @@ func Write(path string, p *Plan) error {
 // Encode writes the plan, one line a layer, in the order of the layers.
 func Encode(w io.Writer, p *Plan) error {
 	head := *p
-	head.Filters, head.Keep = nil, nil
+	head.Filters, head.Removed, head.Keep = nil, nil, nil
 	text, err := json.MarshalIndent(head, "", "  ")
 	if err != nil {
 		return fmt.Errorf("plan: %w", err)
@@ -108,15 +111,22 @@ func Encode(w io.Writer, p *Plan) error {
 	if len(p.Filters) > 0 {
 		b.WriteString("\"filters\": {" + joinLines(p.Filters, func(n int) string { return strconv.Itoa(n) }, " ") + "},\n  ")
 	}
-	b.WriteString("\"keep\": {\n    " + joinLines(p.Keep, listText, "\n    ") + "\n  }\n}\n")
+	if len(p.Removed) > 0 {
+		b.WriteString("\"removed\": " + listText(p.Removed) + ",\n  ")
+	}
+	keep := "{}"
+	if len(p.Keep) > 0 {
+		keep = "{\n    " + joinLines(p.Keep, listText[int], "\n    ") + "\n  }"
+	}
+	b.WriteString("\"keep\": " + keep + "\n}\n")
 	_, err = w.Write(b.Bytes())
 	return err
 }
 
-func listText(v []int) string {
+func listText[N ~int](v []N) string {
 	words := make([]string, len(v))
 	for i, n := range v {
-		words[i] = strconv.Itoa(n)
+		words[i] = strconv.Itoa(int(n))
 	}
 	return "[" + strings.Join(words, ", ") + "]"
 }

@@ -213,10 +213,17 @@ type Row struct {
 // Table lists all layers before and after the cut. Multiply-adds are those of
 // one image of the network's input size; layers without weights count none.
 func (p *Plan) Table(g *graph.Graph, groups []depgraph.Group) ([]Row, error) {
+	if len(p.Removed) > 0 {
+		return p.tableRemoved(g, groups)
+	}
 	keep, err := p.Masks(g, groups)
 	if err != nil {
 		return nil, err
 	}
+	return tableRows(g, groups, keep), nil
+}
+
+func tableRows(g *graph.Graph, groups []depgraph.Group, keep [][]bool) []Row {
 	counts, protected := count(g, groups, keep), map[graph.NodeID]string{}
 	for _, gr := range groups {
 		for _, id := range gr.Convs() {
@@ -235,5 +242,5 @@ func (p *Plan) Table(g *graph.Graph, groups []depgraph.Group) ([]Row, error) {
 		}
 		rows = append(rows, r)
 	}
-	return rows, nil
+	return rows
 }

@@ -8,6 +8,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"yoloprune/pruning/depgraph"
 	"yoloprune/yolo/graph"
@@ -32,6 +33,10 @@ type Plan struct {
 	// Filters is the number of filters that every convolution has before the
 	// cut; where it is not empty, it guards against another network's plan.
 	Filters Filters `json:"filters,omitempty"`
+	// Removed lists, in ascending order, the layers of whole blocks that go; see
+	// depgraph.Blocks. What is kept of the others has to fit the network that is
+	// left, in which other channels may be tied than in the whole one.
+	Removed []graph.NodeID `json:"removed,omitempty"`
 	// Keep lists, in ascending order, the filters that a convolution keeps; a
 	// convolution that is not named keeps all.
 	Keep Keep `json:"keep"`
@@ -126,6 +131,51 @@ func kept(m depgraph.Member, keep []bool) []int {
 	return out
 }
 
+// Complete validates a plan that was read, and fills in what the network says:
+// the numbers of filters and the ratios removed.
+func (p *Plan) Complete(g *graph.Graph, groups []depgraph.Group) error {
+	if len(p.Removed) > 0 {
+		return p.completeRemoved(g)
+	}
+	keep, err := p.Masks(g, groups)
+	if err != nil {
+		return err
+	}
+	reached := Reached(g, groups, keep)
+	p.Reached, p.Filters = &reached, Filters{}
+	for _, n := range g.Convs() {
+		p.Filters[n.ID] = n.Conv().Filters
+	}
+	return nil
+}
+
+// Count returns how many filters that are not fixed by the network it has, and
+// how many of them the plan leaves.
+func (p *Plan) Count(g *graph.Graph, groups []depgraph.Group) (before, after int64, err error) {
+	if len(p.Removed) > 0 {
+		return p.countRemoved(g)
+	}
+	keep, err := p.Masks(g, groups)
+	if err != nil {
+		return 0, 0, err
+	}
+	after, before = cuttable(groups, keep)
+	return before, after, nil
+}
+
+// SkipLayers lists the layers that entries of a skip list name.
+func SkipLayers(g *graph.Graph, entries []string) ([]graph.NodeID, error) {
+	var all []graph.NodeID
+	for _, e := range entries {
+		ids, err := skipLayers(g, strings.TrimSpace(e))
+		if err != nil {
+			return nil, fmt.Errorf("skip: %q: %w", e, err)
+		}
+		all = append(all, ids...)
+	}
+	return all, nil
+}
+
 // Kept lists the filters of a convolution that stay.
 func (p *Plan) Kept(n *graph.Node) []int {
 	if k, ok := p.Keep[n.ID]; ok {
@@ -140,23 +190,41 @@ func (p *Plan) Kept(n *graph.Node) []int {
 
 // Validate says whether the plan can be applied to g, whose groups are given.
 func (p *Plan) Validate(g *graph.Graph, groups []depgraph.Group) error {
+	if len(p.Removed) > 0 {
+		_, _, _, err := p.reduceMasks(g)
+		return err
+	}
 	_, err := p.Masks(g, groups)
 	return err
 }
 
 // Masks validates the plan and returns it by group and channel. It refuses a
 // plan for another network, one that splits a group, empties a layer, touches
-// a head, unbalances slices, or removes nothing.
+// a head, unbalances slices, or removes nothing. Where it removes layers, the
+// masks are those of the network that Reduce returns.
 func (p *Plan) Masks(g *graph.Graph, groups []depgraph.Group) ([][]bool, error) {
+	if len(p.Removed) > 0 {
+		return nil, fmt.Errorf("the plan removes layers: reduce it and the network first")
+	}
+	masks, err := p.masks(g, groups)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(masks, func(m []bool) bool { return slices.Contains(m, false) }) {
+		return nil, fmt.Errorf("the plan removes no channel: every convolution keeps all its filters")
+	}
+	return masks, nil
+}
+
+func (p *Plan) masks(g *graph.Graph, groups []depgraph.Group) ([][]bool, error) {
 	if err := p.checkNetwork(g); err != nil {
 		return nil, err
 	}
-	alive, err := p.alive(g)
+	alive, err := p.alive(g, groups)
 	if err != nil {
 		return nil, err
 	}
 	masks := make([][]bool, len(groups))
-	cut := false
 	for i, gr := range groups {
 		if masks[i], err = mask(gr, alive); err != nil {
 			return nil, err
@@ -164,10 +232,6 @@ func (p *Plan) Masks(g *graph.Graph, groups []depgraph.Group) ([][]bool, error) 
 		if err := checkGroup(gr, masks[i]); err != nil {
 			return nil, err
 		}
-		cut = cut || slices.Contains(masks[i], false)
-	}
-	if !cut {
-		return nil, fmt.Errorf("the plan removes no channel: every convolution keeps all its filters")
 	}
 	return masks, nil
 }
@@ -195,16 +259,16 @@ func (p *Plan) checkNetwork(g *graph.Graph) error {
 }
 
 // alive marks the filters that stay, for every convolution.
-func (p *Plan) alive(g *graph.Graph) (map[graph.NodeID][]bool, error) {
+func (p *Plan) alive(g *graph.Graph, groups []depgraph.Group) (map[graph.NodeID][]bool, error) {
 	for _, id := range p.Keep.layers() {
 		if id < 0 || int(id) >= len(g.Nodes) {
-			return nil, fmt.Errorf("keep: layer %d: the network has layers 0-%d", id, len(g.Nodes)-1)
+			return nil, fmt.Errorf("keep: layer %d: the network has layers 0-%d; take that one out", id, len(g.Nodes)-1)
 		}
 		if g.Nodes[id].Conv() == nil {
 			return nil, fmt.Errorf("keep: %v has no filters: name the convolutions, the other layers follow", g.Nodes[id])
 		}
 		if err := checkList(g.Nodes[id], p.Keep[id]); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("keep: %s: %w", nameOf(groups, id), err)
 		}
 	}
 	alive := map[graph.NodeID][]bool{}
@@ -217,16 +281,26 @@ func (p *Plan) alive(g *graph.Graph) (map[graph.NodeID][]bool, error) {
 	return alive, nil
 }
 
+// nameOf names the group of a convolution's filters.
+func nameOf(groups []depgraph.Group, id graph.NodeID) string {
+	for _, gr := range groups {
+		if slices.Contains(gr.Convs(), id) {
+			return gr.Name()
+		}
+	}
+	return "no group"
+}
+
 func checkList(n *graph.Node, list []int) error {
 	if len(list) == 0 {
-		return fmt.Errorf("keep: %v would keep no filter: at least one must stay", n)
+		return fmt.Errorf("%v would keep no filter: at least one must stay", n)
 	}
 	for i, k := range list {
 		if k < 0 || k >= n.Conv().Filters {
-			return fmt.Errorf("keep: %v: filter %d: it has filters 0-%d", n, k, n.Conv().Filters-1)
+			return fmt.Errorf("%v: filter %d: it has filters 0-%d", n, k, n.Conv().Filters-1)
 		}
 		if i > 0 && k <= list[i-1] {
-			return fmt.Errorf("keep: %v: filter %d after %d: list them in ascending order, each once", n, k, list[i-1])
+			return fmt.Errorf("%v: filter %d after %d: list them in ascending order, each once", n, k, list[i-1])
 		}
 	}
 	return nil
@@ -269,7 +343,8 @@ func checkGroup(gr depgraph.Group, keep []bool) error {
 		for _, part := range b.Parts {
 			for _, ch := range part {
 				if b.Fixed != "" && !keep[ch] {
-					return fmt.Errorf("%s: channel %d can not be cut: %s", gr.Name(), ch, b.Fixed)
+					return fmt.Errorf("%s: channel %d can not be cut: %s; take %s out of the plan, or keep all that it has",
+						gr.Name(), ch, b.Fixed, holders(gr, ch))
 				}
 			}
 		}
@@ -284,6 +359,17 @@ func checkGroup(gr depgraph.Group, keep []bool) error {
 		}
 	}
 	return nil
+}
+
+// holders names the convolutions that make a channel of the group.
+func holders(gr depgraph.Group, ch int) string {
+	var words []string
+	for _, m := range gr.Members {
+		if m.IsFilters() && m.Map[ch] >= 0 {
+			words = append(words, fmt.Sprintf("layer %d", m.Node))
+		}
+	}
+	return strings.Join(words, " and ")
 }
 
 func countKept(part []int, keep []bool) int {

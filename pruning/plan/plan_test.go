@@ -430,8 +430,8 @@ func TestValidate(t *testing.T) {
 		{Plan{Version: 1, Keep: Keep{0: {0, 1, 2}}}, "group 1 (layer 0): layer 1 (route) takes slice 1 of 2 of layer 0, but slice 0 keeps 2 channels and slice 1 keeps 1"},
 		{Plan{Version: 1, Keep: Keep{2: {0, 1}}}, "group 2 (layers 2, 3) is split: filter 2 of layer 3 is kept, but filter 2 of layer 2, which goes with it, is cut"},
 		{Plan{Version: 1, Keep: Keep{2: {0, 1}, 3: {0, 2}}}, "group 2 (layers 2, 3) is split: filter 1 of layer 2 is kept"},
-		{Plan{Version: 1, Keep: Keep{5: {0, 1}}}, "group 3 (layer 5): channel 2 can not be cut: head: layer 6 (yolo)"},
-		{Plan{Version: 1, Keep: Keep{0: {}}}, "layer 0 (convolutional) would keep no filter"},
+		{Plan{Version: 1, Keep: Keep{5: {0, 1}}}, "group 3 (layer 5): channel 2 can not be cut: head: layer 6 (yolo) fixes the number of filters; take layer 5 out of the plan"},
+		{Plan{Version: 1, Keep: Keep{0: {}}}, "keep: group 1 (layer 0): layer 0 (convolutional) would keep no filter: at least one must stay"},
 		{Plan{Version: 1, Keep: Keep{0: {3, 4}}}, "layer 0 (convolutional): filter 4: it has filters 0-3"},
 		{Plan{Version: 1, Keep: Keep{0: {-1, 2}}}, "filter -1: it has filters 0-3"},
 		{Plan{Version: 1, Keep: Keep{0: {2, 1}}}, "filter 1 after 2: list them in ascending order"},
@@ -490,9 +490,60 @@ func TestEncodeText(t *testing.T) {
 	}
 }
 
+// By hand: all but keep may be left out. Complete fills in the rest, as in
+// TestReachedAndTable.
+func TestHandWritten(t *testing.T) {
+	p, err := Decode("p.json", strings.NewReader(`{"keep": {"1": [2, 3], "0": [1, 3]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := chain()
+	groups := build(t, g)
+	before, after, err := p.Count(g, groups)
+	if before != 8 || after != 4 || err != nil {
+		t.Errorf("%d of %d filters are left, %v; want 4 of 8", after, before, err)
+	}
+	if err := p.Complete(g, groups); err != nil {
+		t.Fatal(err)
+	}
+	want := &Plan{
+		Version: 1, Reached: &Ratios{26. / 44, 34. / 66, 0.5},
+		Filters: Filters{0: 4, 1: 4, 2: 6}, Keep: Keep{0: {1, 3}, 1: {2, 3}},
+	}
+	if d := cmp.Diff(want, p, cmpopts.EquateApprox(0, 1e-12)); d != "" {
+		t.Error(d)
+	}
+	p.Keep[2] = []int{0}
+	if _, _, err := p.Count(g, groups); err == nil || p.Complete(g, groups) == nil {
+		t.Error("a plan that cuts a head was counted or completed")
+	}
+}
+
+func TestSkipLayers(t *testing.T) {
+	got, err := SkipLayers(chain(), []string{"0", " yolo", "heads", "1-3"})
+	if d := cmp.Diff([]graph.NodeID{0, 3, 1, 2}, got); d != "" || err != nil {
+		t.Error(err, d)
+	}
+	if _, err := SkipLayers(chain(), []string{"9"}); err == nil || !strings.Contains(err.Error(), `skip: "9": the network has layers 0-3`) {
+		t.Error(err)
+	}
+}
+
+func TestEncodeNothing(t *testing.T) {
+	var b bytes.Buffer
+	if err := Encode(&b, &Plan{Version: 1, Keep: Keep{}}); err != nil || b.String() != "{\n  \"version\": 1,\n  \"keep\": {}\n}\n" {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+}
+
 func TestDecodeErrors(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", "p.json:1:1: EOF"},
+		{`{"version": 0, "keep": {}}`, "p.json: version 0: want 1"},
+		{`{"keep": null}`, "keep: want an object of layers"},
+		{`{"keep": {"3": "0-5"}}`, "keep: layer 3: cannot unmarshal string"},
+		{`{"keep": {"3": [99999999999999999999]}}`, "keep: layer 3: cannot unmarshal number"},
+		{`[]`, "cannot unmarshal array"},
 		{"{\n\"version\": 1,\n \"keep\": [}", "p.json:3:11: invalid character '}'"},
 		{`{"version": 1, "kep": {}}`, `unknown field "kep"`},
 		{`{"version": 1, "keep": {"0": [1]}} x`, "text after the plan's closing brace"},
@@ -518,10 +569,40 @@ func TestDecodeErrors(t *testing.T) {
 	}
 }
 
+// checkNormal says of a valid plan that it keeps something of every layer, and
+// is the plan of its own masks, which lists no layer that keeps all.
+func checkNormal(t *testing.T, g *graph.Graph, groups []depgraph.Group, p *Plan) {
+	keep, err := p.Masks(g, groups)
+	if err != nil {
+		return
+	}
+	rows, err := p.Table(g, groups)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		if r.After < 1 || r.After > r.Before || r.Protected != "" && r.After != r.Before {
+			t.Fatalf("%+v", r)
+		}
+	}
+	want := Keep{}
+	for id, list := range p.Keep {
+		if len(list) < g.Nodes[id].Conv().Filters {
+			want[id] = list
+		}
+	}
+	if d := cmp.Diff(want, New(g, groups, keep).Keep); d != "" {
+		t.Fatal(d)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"version": 1, "keep": {"0": [1, 3], "12": [0]}, "filters": {"0": 4}, "target": {"quantity": "flops", "ratio": 0.5}}`))
 	f.Add([]byte(`{"version": 1, "keep": {"0": null}}`))
 	f.Add([]byte(`{"keep": {`))
+	f.Add([]byte(`{"keep": {"0": [1, 3], "1": [0, 1, 2, 3]}}`))
+	f.Add([]byte(`{"keep": {"0": [1], "1": [2, 2], "2": [0], "3": []}, "skip": ["0-1"], "align": 8}`))
+	f.Add([]byte(`{"filters": {"0": 4, "1": 4, "2": 6}, "keep": {"1": [3]}, "reached": {"flops": 1e308}}`))
 	g := chain()
 	groups, err := depgraph.Build(g)
 	if err != nil {
@@ -532,7 +613,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_ = p.Validate(g, groups)
+		checkNormal(t, g, groups, p)
 		var first, second bytes.Buffer
 		if err := Encode(&first, p); err != nil {
 			t.Fatal(err)

@@ -31,26 +31,36 @@ func constants(g *graph.Graph, alive channels, fold Fold) constantsByNode {
 	}
 	k := constantsByNode{graph.Input: make([]float64, g.Net.Channels)}
 	for _, n := range g.Nodes {
+		if n.Conv() == nil {
+			k[n.ID] = k.combine(g, n)
+			continue
+		}
 		v := make([]float64, n.Out.C)
-		switch op := n.Op.(type) {
-		case *graph.Conv:
-			for f, a := range alive[n.ID] {
-				v[f] = filterConstant(n, f, fold == Expected || a)
-			}
-		case *graph.Shortcut:
-			k.sum(n, op, v)
-		case *graph.ScaleChannels, *graph.SAM:
-			k.product(n, v)
-		default:
-			for c, from := range depgraph.Sources(g, n) {
-				for _, src := range from {
-					v[c] += k[src.Node][src.Channel] / float64(len(from))
-				}
-			}
+		for f, a := range alive[n.ID] {
+			v[f] = filterConstant(n, f, fold == Expected || a)
 		}
 		k[n.ID] = v
 	}
 	return k
+}
+
+// combine returns what a node that is no convolution makes of its inputs'
+// constants.
+func (k constantsByNode) combine(g *graph.Graph, n *graph.Node) []float64 {
+	v := make([]float64, n.Out.C)
+	switch op := n.Op.(type) {
+	case *graph.Shortcut:
+		k.sum(n, op, v)
+	case *graph.ScaleChannels, *graph.SAM:
+		k.product(n, v)
+	default:
+		for c, from := range depgraph.Sources(g, n) {
+			for _, src := range from {
+				v[c] += k[src.Node][src.Channel] / float64(len(from))
+			}
+		}
+	}
+	return v
 }
 
 func (k constantsByNode) sum(n *graph.Node, op *graph.Shortcut, v []float64) {

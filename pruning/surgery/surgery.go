@@ -37,14 +37,17 @@ var Folds = []Fold{None, Beta, Expected}
 // Options control Apply.
 type Options struct{ Fold Fold }
 
-// Apply returns g without the channels that the plan removes. g is not
-// changed, and shares no memory with the result.
+// Apply returns g without the layers and channels that the plan removes, the
+// layers first. g is not changed, and shares no memory with the result.
 func Apply(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
 	if o.Fold == "" {
 		o.Fold = Expected
 	}
 	if !slices.Contains(Folds, o.Fold) {
 		return nil, fmt.Errorf("fold: %q is not known: use one of %v", o.Fold, Folds)
+	}
+	if len(p.Removed) > 0 {
+		return applyRemoved(g, p, o)
 	}
 	alive, err := check(g, p)
 	if err != nil {
@@ -205,24 +208,30 @@ func copyLive(to []float32, k *graph.Conv, w *graph.Weights, f, in int, live []b
 // plan removes are zero: gamma and beta, or kernel and bias. All activations
 // but the logistic keep zero; there, beta is so low that the output is.
 func Mask(g *graph.Graph, p *plan.Plan) (*graph.Graph, error) {
+	if len(p.Removed) > 0 {
+		return maskRemoved(g, p)
+	}
 	alive, err := check(g, p)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range g.Nodes {
-		if activationOf(n) == graph.Logistic && slices.Contains(alive[n.ID], false) {
-			return nil, fmt.Errorf("%v: a channel behind its logistic can not be masked: it is never zero", n)
-		}
+	if err := canMask(g, alive); err != nil {
+		return nil, err
 	}
 	out := g.Clone()
 	for _, n := range out.Convs() {
-		for f, a := range alive[n.ID] {
-			if !a {
-				maskFilter(n, f)
-			}
-		}
+		maskFilters(n, alive[n.ID])
 	}
 	return out, nil
+}
+
+func canMask(g *graph.Graph, alive channels) error {
+	for _, n := range g.Nodes {
+		if activationOf(n) == graph.Logistic && slices.Contains(alive[n.ID], false) {
+			return fmt.Errorf("%v: a channel behind its logistic can not be masked: it is never zero", n)
+		}
+	}
+	return nil
 }
 
 // activationOf returns what a node that combines others does to the result.

@@ -144,15 +144,19 @@ func (a *app) withSignals(parent context.Context) (context.Context, func()) {
 	return ctx, func() { signal.Stop(c); cancel() }
 }
 
-// stopped is a run that a signal ended; checkpoint says whether it can go on.
+// stopped is a command that a signal ended. Of a run, dir is its folder, and
+// checkpoint says whether it can go on.
 type stopped struct {
 	dir        string
 	checkpoint bool
 }
 
 func (s *stopped) Error() string {
-	if s.checkpoint {
+	switch {
+	case s.checkpoint:
 		return "stopped; go on with --resume: " + s.dir
+	case s.dir == "":
+		return "stopped: nothing was written"
 	}
 	return "stopped before the first checkpoint: " + s.dir
 }

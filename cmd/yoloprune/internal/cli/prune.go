@@ -1,15 +1,17 @@
 package cli
 
 import (
+	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"yoloprune/cmd/yoloprune/internal/pipeline"
+	"yoloprune/cmd/yoloprune/internal/term"
 	"yoloprune/datasets/batch"
 	"yoloprune/datasets/coco"
 	"yoloprune/finetune/loop"
@@ -23,11 +25,18 @@ import (
 
 type pruneFlags struct {
 	cfg, weights, out, images, annotations, skip, fold string
+	planFile, mode, grain                              string
 	flops, params, ratio, maxDrop                      float64
-	recalibrate                                        int
-	force                                              bool
+	recalibrate, blocks                                int
+	force, dryRun                                      bool
 	plan                                               plan.Options
 }
+
+// Modes and grains of prune.
+const (
+	modeCut, modeMask         = "cut", "mask"
+	grainChannel, grainKernel = "channel", "kernel"
+)
 
 func (a *app) pruneCommand() *cobra.Command {
 	f := pruneFlags{plan: plan.Defaults(plan.Target{})}
@@ -38,26 +47,59 @@ func (a *app) pruneCommand() *cobra.Command {
 DIR receives pruned.cfg, pruned.weights, plan.json, groups.json, scores.json
 and layers.json. With --images and --annotations the batch norms are measured
 again on those images after the cut, and the average precision before and after
-is printed; with --max-drop a cut that loses more is refused with exit code 3.`,
+is printed; with --max-drop a cut that loses more is refused with exit code 3.
+
+A plan is data. --plan applies one that was written by hand, or made for other
+weights of the same cfg, in place of a criterion and a target; {"keep": {"2":
+[0, 1, 5]}} is one: the filters that convolutions keep, those not listed all.
+Layers that are tied (see inspect) keep the same. "removed": [6, 7, 8] beside
+keep takes out the layers of whole blocks. --dry-run prints the layers before
+and after, and writes nothing; with --plan it needs no weights.
+
+--blocks N takes out N whole blocks first: residual branches with their sums, or
+chains of convolutions that give back the shape they read. Those score lowest
+whose last batch norm has the smallest mean |gamma|; a target beside it is that
+of the whole network.
+
+--mode mask is for judging before cutting: DIR receives masked.cfg, which is
+the cfg as it was, and masked.weights of the old shape, in which the plan's
+channels are zero. It computes what a cut with --fold none does: what a removed
+channel contributes on average is folded into other layers by a cut only.
+
+--grain kernel zeroes single R x S kernels, which join one filter to one input
+channel: --ratio of them in every layer but the heads and those of --skip, the
+lowest L1 norms first. DIR receives masked.cfg, masked.weights and
+sparsity.json. Shapes stay, and the formats are dense: neither the FLOPs nor the
+file become smaller.`,
+		Example: `  yoloprune prune --cfg m.cfg --weights m.weights --target-flops 0.5 --out cut
+  yoloprune prune --cfg m.cfg --plan plan.json --dry-run
+  yoloprune prune --cfg m.cfg --weights other.weights --plan cut/plan.json --out other
+  yoloprune prune --cfg m.cfg --weights m.weights --grain kernel --ratio 0.3 --out sparse`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := require(c, "cfg", "weights", "out"); err != nil {
-				return err
-			}
 			if err := f.settle(c); err != nil {
 				return err
 			}
-			return a.prune(f)
+			return a.prune(c.Context(), f)
 		},
 	}
+	f.register(c)
+	return c
+}
+
+func (f *pruneFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.cfg, "cfg", "", "network")
 	c.Flags().StringVar(&f.weights, "weights", "", "its weights")
 	c.Flags().StringVar(&f.out, "out", "", "folder for the result")
+	c.Flags().StringVar(&f.planFile, "plan", "", "plan to apply, instead of a criterion and a target")
+	c.Flags().StringVar(&f.mode, "mode", modeCut, "cut, or mask: the plan's channels become zero, the shapes stay")
+	c.Flags().StringVar(&f.grain, "grain", grainChannel, "channel, or kernel: single kernels become zero, the shapes stay")
 	c.Flags().StringVar(&f.plan.Criterion, "criterion", f.plan.Criterion, "one of "+strings.Join(plan.Criteria, ", "))
 	c.Flags().StringVar(&f.plan.Strategy, "strategy", f.plan.Strategy, "one of "+strings.Join(plan.Strategies, ", "))
 	c.Flags().StringVar(&f.plan.Normalize, "normalize", "", "one of "+strings.Join(plan.Normalizations, ", ")+"; by default none for global, layer for the others")
 	c.Flags().Float64Var(&f.flops, "target-flops", 0, "fraction of the FLOPs to remove")
 	c.Flags().Float64Var(&f.params, "target-params", 0, "fraction of the parameters to remove")
-	c.Flags().Float64Var(&f.ratio, "ratio", 0, "fraction of the channels to remove")
+	c.Flags().Float64Var(&f.ratio, "ratio", 0, "fraction of the channels to remove, or of the kernels to zero")
+	c.Flags().IntVar(&f.blocks, "blocks", 0, "take out so many whole blocks, those that score lowest, before channels are cut")
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
 	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
 	c.Flags().StringVar(&f.skip, "skip", "", "layers to leave alone: indices, ranges and types, such as 0,5-9,heads")
@@ -67,11 +109,77 @@ is printed; with --max-drop a cut that loses more is refused with exit code 3.`,
 	c.Flags().IntVar(&f.recalibrate, "recalibrate", 200, "images to measure the batch norms on, with --images; 0: none")
 	c.Flags().Float64Var(&f.maxDrop, "max-drop", 1, "largest loss of AP50 after recalibration, with --images")
 	c.Flags().BoolVar(&f.force, "force", false, "write the result even if --max-drop is missed, and overwrite an earlier one")
-	return c
+	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "print the layers before and after, write nothing")
 }
 
 // settle checks how the flags fit together.
 func (f *pruneFlags) settle(c *cobra.Command) error {
+	for _, check := range []func(*cobra.Command) error{f.settleFiles, f.settleMode, f.settlePlan, f.settleImages} {
+		if err := check(c); err != nil {
+			return err
+		}
+	}
+	if f.out == "" {
+		return nil
+	}
+	return refuseExisting(f.force, filepath.Join(f.out, f.name()+".cfg"), filepath.Join(f.out, f.name()+".weights"), filepath.Join(f.out, "plan.json"))
+}
+
+// name is what the network is called that is written.
+func (f *pruneFlags) name() string {
+	if f.mode == modeMask {
+		return "masked"
+	}
+	return "pruned"
+}
+
+func (f *pruneFlags) settleFiles(c *cobra.Command) error {
+	need := []string{"cfg"}
+	if !f.dryRun || !c.Flags().Changed("plan") {
+		need = append(need, "weights")
+	}
+	if c.Flags().Changed("plan") {
+		need = append(need, "plan")
+	}
+	if !f.dryRun {
+		need = append(need, "out")
+	}
+	if err := require(c, need...); err != nil || !f.dryRun {
+		return err
+	}
+	return refuse(c, "--dry-run writes and measures nothing", "images", "annotations", "recalibrate", "max-drop", "fold")
+}
+
+func (f *pruneFlags) settleMode(c *cobra.Command) error {
+	if err := oneOf("mode", f.mode, modeCut, modeMask); err != nil {
+		return err
+	}
+	if err := oneOf("grain", f.grain, grainChannel, grainKernel); err != nil {
+		return err
+	}
+	if f.grain == grainKernel {
+		if c.Flags().Changed("mode") && f.mode == modeCut {
+			return usagef("--grain kernel: a single kernel can be made zero, but not cut: use --mode mask")
+		}
+		f.mode = modeMask
+		return refuse(c, "--grain kernel takes --ratio of every layer's kernels by their L1 norm",
+			"plan", "criterion", "strategy", "normalize", "target-flops", "target-params", "blocks", "align", "floor", "fold")
+	}
+	if f.mode == modeMask {
+		return refuse(c, "--mode mask makes channels zero, and folds nothing", "fold")
+	}
+	return nil
+}
+
+// settlePlan checks what is asked for.
+func (f *pruneFlags) settlePlan(c *cobra.Command) error {
+	if f.planFile != "" {
+		if err := refuse(c, "--plan says what is kept", "criterion", "strategy", "normalize",
+			"target-flops", "target-params", "ratio", "blocks", "align", "floor", "skip"); err != nil {
+			return err
+		}
+		return f.checkPlan()
+	}
 	n := 0
 	for _, t := range []struct {
 		flag     string
@@ -87,12 +195,22 @@ func (f *pruneFlags) settle(c *cobra.Command) error {
 		f.plan.Target = plan.Target{Quantity: t.quantity, Ratio: t.value}
 		n++
 	}
-	if n != 1 {
-		return usagef("%s needs one of --target-flops, --target-params and --ratio, got %d", c.CommandPath(), n)
+	if f.grain == grainKernel && n != 1 {
+		return usagef("--grain kernel needs --ratio")
 	}
-	if err := f.checkPlan(); err != nil {
-		return err
+	if c.Flags().Changed("blocks") && f.blocks < 1 {
+		return usagef("--blocks %d: not positive", f.blocks)
 	}
+	if n > 1 || n == 0 && f.blocks == 0 {
+		return usagef("%s needs one of --target-flops, --target-params and --ratio, or --blocks, or --plan, got %d", c.CommandPath(), n)
+	}
+	if f.skip != "" {
+		f.plan.Skip = strings.Split(f.skip, ",")
+	}
+	return f.checkPlan()
+}
+
+func (f *pruneFlags) settleImages(c *cobra.Command) error {
 	if (f.images == "") != (f.annotations == "") {
 		return usagef("--images and --annotations go together")
 	}
@@ -107,10 +225,15 @@ func (f *pruneFlags) settle(c *cobra.Command) error {
 	if f.recalibrate < 0 {
 		return usagef("--recalibrate %d: negative; 0 is none", f.recalibrate)
 	}
-	if f.skip != "" {
-		f.plan.Skip = strings.Split(f.skip, ",")
+	return nil
+}
+
+// oneOf says which values a flag has; an empty one is not among them.
+func oneOf(flag, value string, known ...string) error {
+	if slices.Contains(known, value) {
+		return nil
 	}
-	return refuseExisting(f.force, filepath.Join(f.out, "pruned.cfg"), filepath.Join(f.out, "pruned.weights"))
+	return usagef("--%s %s: unknown; there is %s", flag, value, strings.Join(known, ", "))
 }
 
 // checkPlan checks the flags that do not depend on the network.
@@ -126,8 +249,11 @@ func (f *pruneFlags) checkPlan() error {
 		{"criterion", f.plan.Criterion, plan.Criteria}, {"strategy", f.plan.Strategy, plan.Strategies},
 		{"normalize", f.plan.Normalize, plan.Normalizations}, {"fold", f.fold, folds},
 	} {
-		if x.value != "" && !slices.Contains(x.known, x.value) {
-			return usagef("--%s %s: unknown; there is %s", x.flag, x.value, strings.Join(x.known, ", "))
+		if x.value == "" {
+			continue
+		}
+		if err := oneOf(x.flag, x.value, x.known...); err != nil {
+			return err
 		}
 	}
 	if f.plan.Align < 1 {
@@ -139,40 +265,149 @@ func (f *pruneFlags) checkPlan() error {
 	return nil
 }
 
+// outcome is a network after pruning, and what is told and written of it.
+type outcome struct {
+	graph   *graph.Graph // nil for a dry run without weights
+	summary string
+	table   func() error
+	write   func(dir string) error // all files but the network's
+}
+
 // prune works in a folder beside the result, which takes its place only when
-// the cut is accepted.
-func (a *app) prune(f pruneFlags) error {
-	g, err := a.load(f.cfg, f.weights)
+// the result is accepted.
+func (a *app) prune(ctx context.Context, f pruneFlags) error {
+	s := &staging{out: f.out}
+	return a.interruptible(ctx, s, func() error {
+		g, err := a.load(f.cfg, f.weights)
+		if err != nil {
+			return err
+		}
+		o, err := a.outcome(f, g)
+		if err != nil {
+			return err
+		}
+		if f.dryRun {
+			return a.printOutcome(o)
+		}
+		return a.accept(f, g, o, s)
+	})
+}
+
+func (a *app) outcome(f pruneFlags, g *graph.Graph) (*outcome, error) {
+	if f.grain == grainKernel {
+		return a.zeroKernels(f, g)
+	}
+	p, err := planFor(f, g)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(filepath.Clean(f.out)), 0o777); err != nil {
-		return err
+	o := &outcome{summary: p.Summary(), table: func() error { return a.planTable(p.Rows) }, write: p.Write}
+	switch {
+	case f.weights == "":
+	case f.mode == modeMask:
+		o.graph, err = surgery.Mask(g, p.Plan)
+	default:
+		o.graph, err = surgery.Apply(g, p.Plan, surgery.Options{Fold: surgery.Fold(f.fold)})
 	}
-	temp, err := os.MkdirTemp(filepath.Dir(filepath.Clean(f.out)), ".prune-*")
+	if f.mode == modeMask {
+		o.summary += "; masked: these channels are zero, and shapes, FLOPs and file size stay until they are cut"
+	}
+	return o, err
+}
+
+func planFor(f pruneFlags, g *graph.Graph) (*pipeline.Planned, error) {
+	if f.planFile != "" {
+		return pipeline.ReadPlan(g, f.planFile)
+	}
+	if f.blocks > 0 {
+		return pipeline.MakeBlockPlan(g, f.blocks, f.plan)
+	}
+	return pipeline.MakePlan(g, f.plan)
+}
+
+func (a *app) zeroKernels(f pruneFlags, g *graph.Graph) (*outcome, error) {
+	skip, err := plan.SkipLayers(g, f.plan.Skip)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer os.RemoveAll(temp)
-	cut, err := pipeline.Cut(g, f.plan, surgery.Fold(f.fold), temp, a.say)
+	out, s, err := surgery.ZeroKernels(g, f.ratio, skip...)
 	if err != nil {
+		return nil, err
+	}
+	already := ""
+	if s.Before > 0 {
+		already = fmt.Sprintf(", of which %d were zero before", s.Before)
+	}
+	return &outcome{
+		graph: out,
+		summary: fmt.Sprintf("asked for %.1f %% of every layer's kernels; kernels zeroed: %d of %d (%.1f %%)%s; shapes, FLOPs and file size stay the same, as the formats are dense",
+			100*s.Ratio, s.Zero, s.Kernels, 100*s.Of(), already),
+		table: func() error { return a.kernelTable(s.Layers) },
+		write: func(dir string) error { return pipeline.WriteSparsity(dir, s) },
+	}, nil
+}
+
+func (a *app) printOutcome(o *outcome) error {
+	if err := o.table(); err != nil {
 		return err
 	}
+	_, err := fmt.Fprintf(a.out, "\n%s\n", o.summary)
+	return err
+}
+
+// planTable prints the convolutions before and after; the other layers follow.
+func (a *app) planTable(layers []plan.Row) error {
+	header := []string{"layer", "filters", "left", "params", "left", "MACs", "left", "kept whole"}
+	var rows [][]string
+	for _, r := range layers {
+		if r.ParamsBefore == 0 {
+			continue
+		}
+		row := []string{strconv.Itoa(r.Index)}
+		for _, n := range []int64{int64(r.Before), int64(r.After), r.ParamsBefore, r.ParamsAfter, r.MACsBefore, r.MACsAfter} {
+			row = append(row, strconv.FormatInt(n, 10))
+		}
+		rows = append(rows, append(row, r.Protected))
+	}
+	return term.Table(a.out, header, rows)
+}
+
+func (a *app) kernelTable(layers []surgery.LayerKernel) error {
+	header := []string{"layer", "kernels", "zero", "kept whole"}
+	var rows [][]string
+	for _, r := range layers {
+		rows = append(rows, []string{strconv.Itoa(r.Index), strconv.Itoa(r.Kernels), strconv.Itoa(r.Zero), r.Whole})
+	}
+	return term.Table(a.out, header, rows)
+}
+
+// accept measures the outcome, where images are given, and writes it.
+func (a *app) accept(f pruneFlags, g *graph.Graph, o *outcome, s *staging) error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	a.say("prune: %s", o.summary)
 	if f.images != "" {
-		if err := a.repair(f, g, cut, temp); err != nil {
+		if err := a.repair(f, g, o.graph); err != nil {
 			return err
 		}
 	}
-	if err := moveInto(temp, f.out); err != nil {
+	err := s.commit(func(dir string) error {
+		if err := o.write(dir); err != nil {
+			return err
+		}
+		return darknet.Save(filepath.Join(dir, f.name()+".cfg"), filepath.Join(dir, f.name()+".weights"), o.graph)
+	})
+	if err != nil {
 		return err
 	}
-	a.say("wrote %s", filepath.Join(f.out, "pruned.cfg"))
+	a.say("wrote %s", filepath.Join(f.out, f.name()+".cfg"))
 	return nil
 }
 
 // repair recalibrates the cut network, measures it against the whole one and
 // applies --max-drop.
-func (a *app) repair(f pruneFlags, g, cut *graph.Graph, dir string) error {
+func (a *app) repair(f pruneFlags, g, cut *graph.Graph) error {
 	set, err := coco.Load(f.annotations, f.images, coco.Options{})
 	if err != nil {
 		return err
@@ -190,9 +425,6 @@ func (a *app) repair(f pruneFlags, g, cut *graph.Graph, dir string) error {
 		if err := loop.Recalibrate(cut, set, f.recalibrate, 0, false); err != nil {
 			return err
 		}
-		if err := darknet.Save("", filepath.Join(dir, "pruned.weights"), cut); err != nil {
-			return err
-		}
 	}
 	o := validate.Options{Batch: 16, Conf: 0.001, NMS: 0.65, MaxDet: 300, Fit: batch.Fit{Letterbox: head.Letterboxed(g.Net)}}
 	before, _, err := a.measure(g, set, o)
@@ -206,27 +438,10 @@ func (a *app) repair(f pruneFlags, g, cut *graph.Graph, dir string) error {
 	if before.AP50 < 0 && f.maxDrop < 1 && !f.force {
 		return fmt.Errorf("%s: no image has a box, so --max-drop cannot be judged: nothing was written", f.annotations)
 	}
-	fmt.Fprintf(a.out, "AP50 %s before, %s after the cut; AP %s, %s\n",
-		precision(before.AP50), precision(after.AP50), precision(before.AP), precision(after.AP))
+	fmt.Fprintf(a.out, "AP50 %s before, %s after the %s; AP %s, %s\n",
+		precision(before.AP50), precision(after.AP50), f.mode, precision(before.AP), precision(after.AP))
 	if drop := before.AP50 - after.AP50; drop > f.maxDrop && !f.force {
-		return gateError{fmt.Errorf("the cut loses %.3f AP50, more than --max-drop %g: nothing was written; remove less, train for sparsity first, or write it all the same with --force", drop, f.maxDrop)}
-	}
-	return nil
-}
-
-// moveInto moves the files of one folder into another, replacing its own.
-func moveInto(from, to string) error {
-	if err := os.MkdirAll(to, 0o777); err != nil {
-		return err
-	}
-	files, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if err := os.Rename(filepath.Join(from, f.Name()), filepath.Join(to, f.Name())); err != nil {
-			return err
-		}
+		return gateError{fmt.Errorf("the %s loses %.3f AP50, more than --max-drop %g: nothing was written; remove less, train for sparsity first, or write it all the same with --force", f.mode, drop, f.maxDrop)}
 	}
 	return nil
 }

@@ -3,14 +3,12 @@ package pipeline
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"yoloprune/configs"
 	"yoloprune/finetune/loop"
 	"yoloprune/pruning/depgraph"
 	"yoloprune/pruning/plan"
 	"yoloprune/pruning/surgery"
-	"yoloprune/yolo/cost"
 	"yoloprune/yolo/darknet"
 	"yoloprune/yolo/graph"
 	"yoloprune/yolo/zoo"
@@ -67,40 +65,18 @@ func (r *Run) checkCut() error {
 // groups.json, scores.json, plan.json, layers.json, pruned.cfg and
 // pruned.weights.
 func Cut(g *graph.Graph, o plan.Options, fold surgery.Fold, dir string, say func(string, ...any)) (*graph.Graph, error) {
-	groups, err := depgraph.Build(g)
+	p, err := MakePlan(g, o)
 	if err != nil {
 		return nil, err
 	}
-	p, scores, err := plan.Make(g, groups, o)
+	out, err := surgery.Apply(g, p.Plan, surgery.Options{Fold: fold})
 	if err != nil {
 		return nil, err
 	}
-	out, err := surgery.Apply(g, p, surgery.Options{Fold: fold})
-	if err != nil {
+	if err := p.Write(dir); err != nil {
 		return nil, err
 	}
-	rows, err := p.Table(g, groups)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, err
-	}
-	for _, f := range []struct {
-		name string
-		data any
-	}{{"groups.json", groups}, {"scores.json", scores}, {"layers.json", rows}} {
-		if err := writeJSON(dir+"/"+f.name, f.data); err != nil {
-			return nil, err
-		}
-	}
-	if err := plan.Write(dir+"/plan.json", p); err != nil {
-		return nil, err
-	}
-	before, after := cost.Of(g), cost.Of(out)
-	say("prune: asked for %.1f %% of %s, removed %.1f %% of FLOPs (%.3f to %.3f G at %dx%d) and %.1f %% of parameters",
-		100*o.Target.Ratio, o.Target.Quantity, 100*p.Reached.FLOPs, float64(before.FLOPs())/1e9, float64(after.FLOPs())/1e9,
-		after.InputW, after.InputH, 100*p.Reached.Params)
+	say("prune: %s", p.Summary())
 	return out, darknet.Save(dir+"/pruned.cfg", dir+"/pruned.weights", out)
 }
 

@@ -1,0 +1,129 @@
+package pipeline
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"yoloprune/pruning/depgraph"
+	"yoloprune/pruning/importance"
+	"yoloprune/pruning/plan"
+	"yoloprune/pruning/surgery"
+	"yoloprune/yolo/cost"
+	"yoloprune/yolo/graph"
+)
+
+// Planned is a plan that is valid for a network, and what it amounts to.
+type Planned struct {
+	Plan   *plan.Plan
+	Rows   []plan.Row // every layer before and after
+	Groups []depgraph.Group
+	Scores *importance.Scores // nil where the plan was given
+
+	asked         string // the target, or where the plan comes from
+	before, after int64  // filters that may be cut, and that are left
+	total         cost.Table
+}
+
+// MakePlan finds the plan that the options ask for.
+func MakePlan(g *graph.Graph, o plan.Options) (*Planned, error) {
+	groups, err := depgraph.Build(g)
+	if err != nil {
+		return nil, err
+	}
+	p, scores, err := plan.Make(g, groups, o)
+	if err != nil {
+		return nil, err
+	}
+	asked := fmt.Sprintf("asked for %.1f %% of %s, removed", 100*o.Target.Ratio, o.Target.Quantity)
+	return planned(g, groups, p, &scores, asked)
+}
+
+// MakeBlockPlan takes out the n blocks that score lowest, and then channels up to
+// the options' target, which is that of the whole network; without one, blocks
+// alone. The scores of channels are those of a smaller network, and not kept.
+func MakeBlockPlan(g *graph.Graph, n int, o plan.Options) (*Planned, error) {
+	groups, err := depgraph.Build(g)
+	if err != nil {
+		return nil, err
+	}
+	b := plan.BlockOptions{Count: n, Skip: o.Skip}
+	if o.Target.Ratio == 0 {
+		p, err := plan.MakeBlocks(g, b)
+		if err != nil {
+			return nil, err
+		}
+		return planned(g, groups, p, nil, fmt.Sprintf("asked for %d blocks, removed", n))
+	}
+	p, _, _, err := plan.MakeWithBlocks(g, b, o)
+	if err != nil {
+		return nil, err
+	}
+	return planned(g, groups, p, nil, fmt.Sprintf("asked for %d blocks and %.1f %% of %s, removed", n, 100*o.Target.Ratio, o.Target.Quantity))
+}
+
+// ReadPlan reads a plan that was written for g, by hand or from other weights.
+func ReadPlan(g *graph.Graph, path string) (*Planned, error) {
+	p, err := plan.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := depgraph.Build(g)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Complete(g, groups); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return planned(g, groups, p, nil, path+" removes")
+}
+
+func planned(g *graph.Graph, groups []depgraph.Group, p *plan.Plan, s *importance.Scores, asked string) (*Planned, error) {
+	rows, err := p.Table(g, groups)
+	if err != nil {
+		return nil, err
+	}
+	before, after, err := p.Count(g, groups)
+	if err != nil {
+		return nil, err
+	}
+	return &Planned{
+		Plan: p, Rows: rows, Groups: groups, Scores: s, asked: asked, before: before, after: after, total: cost.Of(g),
+	}, nil
+}
+
+// Summary is one line on what is removed.
+func (p *Planned) Summary() string {
+	flops := float64(p.total.FLOPs()) / 1e9
+	r := p.Plan.Reached
+	layers := ""
+	if n := len(p.Plan.Removed); n > 0 {
+		layers = fmt.Sprintf("%d of %d layers, ", n, len(p.Rows))
+	}
+	return fmt.Sprintf("%s %s%.1f %% of channels (%d to %d), %.1f %% of FLOPs (%.3f to %.3f G at %dx%d) and %.1f %% of parameters",
+		p.asked, layers, 100*r.Channels, p.before, p.after,
+		100*r.FLOPs, flops, flops*(1-r.FLOPs), p.total.InputW, p.total.InputH, 100*r.Params)
+}
+
+// Write writes groups.json, scores.json, layers.json and plan.json into dir.
+func (p *Planned) Write(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	files := map[string]any{"groups.json": p.Groups, "layers.json": p.Rows}
+	if p.Scores != nil {
+		files["scores.json"] = p.Scores
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := writeJSON(dir+"/"+name, files[name]); err != nil {
+			return err
+		}
+	}
+	return plan.Write(dir+"/plan.json", p.Plan)
+}
+
+// WriteSparsity writes sparsity.json into dir.
+func WriteSparsity(dir string, s *surgery.Sparsity) error {
+	return writeJSON(dir+"/sparsity.json", s)
+}

@@ -1,0 +1,188 @@
+package surgery
+
+import (
+	"fmt"
+	"slices"
+
+	"yoloprune/pruning/depgraph"
+	"yoloprune/pruning/plan"
+	"yoloprune/yolo/graph"
+)
+
+// RemoveBlocks returns g without the blocks, which are some of
+// depgraph.Blocks(g) that share no layer. g is not changed, and shares no memory
+// with the result.
+//
+// With Fold Beta or Expected the layers behind a block keep the mean of what they
+// read: of the difference between what the block gives and what stands for it,
+// the constant part is folded into their batch norm or bias, as for a removed
+// channel. A residual block whose last gamma is zero then goes without a trace
+// but at padded borders.
+func RemoveBlocks(g *graph.Graph, blocks []depgraph.Block, o Options) (*graph.Graph, error) {
+	return Remove(g, depgraph.Layers(blocks), o)
+}
+
+// Remove is RemoveBlocks for the layers of whole blocks, in ascending order.
+func Remove(g *graph.Graph, layers []graph.NodeID, o Options) (*graph.Graph, error) {
+	if len(layers) == 0 {
+		return nil, fmt.Errorf("no layer is to be removed")
+	}
+	r, err := reduce(g, &plan.Plan{Version: plan.Version, Removed: layers}, o)
+	if err != nil {
+		return nil, err
+	}
+	return r.Rest.Clone(), nil
+}
+
+// applyRemoved is Apply for a plan that removes layers: these go first.
+func applyRemoved(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
+	r, err := reduce(g, p, o)
+	if err != nil {
+		return nil, err
+	}
+	if !r.Plan.Cuts(r.Rest) {
+		if err := p.Validate(g, nil); err != nil {
+			return nil, err
+		}
+		return r.Rest.Clone(), nil
+	}
+	out, err := Apply(r.Rest, r.Plan, o)
+	if err != nil {
+		return nil, fmt.Errorf("with the layers numbered as they are without the removed ones: %w", err)
+	}
+	return out, nil
+}
+
+// reduce takes the layers out of g and folds what they contributed. Kernels are
+// shared with g.
+func reduce(g *graph.Graph, p *plan.Plan, o Options) (*plan.Reduction, error) {
+	if o.Fold == "" {
+		o.Fold = Expected
+	}
+	if !slices.Contains(Folds, o.Fold) {
+		return nil, fmt.Errorf("fold: %q is not known: use one of %v", o.Fold, Folds)
+	}
+	if err := g.CheckWeights(); err != nil {
+		return nil, err
+	}
+	r, err := p.Reduce(g)
+	if err != nil {
+		return nil, err
+	}
+	missing := missingConstants(g, r.Blocks, o.Fold)
+	for _, n := range g.Convs() {
+		if to, ok := r.To[n.ID]; ok && missing != nil {
+			r.Rest.Nodes[to].Weights = shifted(g, n, missing[n.Inputs[0]])
+		}
+	}
+	return r, r.Rest.CheckWeights()
+}
+
+// missingConstants returns, by node and channel, how much lower the mean of a
+// layer's output is when each block passes on what it reads; nil for Fold None.
+// A convolution makes up for what it misses, so nothing is missing behind it.
+func missingConstants(g *graph.Graph, blocks []depgraph.Block, fold Fold) constantsByNode {
+	if fold == None {
+		return nil
+	}
+	alive, entry := channels{}, map[graph.NodeID]graph.NodeID{}
+	for _, n := range g.Nodes {
+		alive[n.ID] = slices.Repeat([]bool{true}, n.Out.C)
+	}
+	for _, b := range blocks {
+		entry[b.Exit()] = b.Entry
+		for _, id := range b.Layers {
+			clear(alive[id])
+		}
+	}
+	with := constants(g, alive, fold)
+	without := constantsByNode{graph.Input: with[graph.Input]}
+	missing := constantsByNode{graph.Input: make([]float64, g.Net.Channels)}
+	for _, n := range g.Nodes {
+		from, taken := entry[n.ID]
+		switch {
+		case taken:
+			without[n.ID] = without[from]
+		case n.Conv() != nil:
+			without[n.ID] = with[n.ID]
+		default:
+			without[n.ID] = without.combine(g, n)
+		}
+		missing[n.ID] = make([]float64, n.Out.C)
+		for c := range missing[n.ID] {
+			missing[n.ID][c] = with[n.ID][c] - without[n.ID][c]
+		}
+	}
+	return missing
+}
+
+// shifted returns a convolution's weights that make up for constants which its
+// input misses. The kernel, and all where nothing is missing, is shared.
+func shifted(g *graph.Graph, n *graph.Node, missing []float64) *graph.Weights {
+	if !slices.ContainsFunc(missing, func(v float64) bool { return v != 0 }) {
+		return n.Weights
+	}
+	k, in, old := n.Conv(), g.ShapeOf(n.Inputs[0]), n.Weights
+	w, area, none := *old, tapArea(k, in, n.Out), make([]bool, in.C)
+	w.Bias, w.Mean = slices.Clone(old.Bias), slices.Clone(old.Mean)
+	for f := range k.Filters {
+		shift := contribution(k, old, f, in.C, none, missing, area)
+		if w.Gamma != nil {
+			w.Mean[f] = float32(float64(old.Mean[f]) - shift)
+		} else {
+			w.Bias[f] = float32(float64(old.Bias[f]) + shift)
+		}
+	}
+	return &w
+}
+
+// maskRemoved is Mask for a plan that removes layers. The branch of a residual
+// block becomes zero. What a run would have to become, the identity, its
+// activation does not allow.
+func maskRemoved(g *graph.Graph, p *plan.Plan) (*graph.Graph, error) {
+	r, err := reduce(g, p, Options{None})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Validate(g, nil); err != nil {
+		return nil, err
+	}
+	alive := aliveChannels(r.Rest, r.Plan)
+	if err := canMask(r.Rest, alive); err != nil {
+		return nil, err
+	}
+	out := g.Clone()
+	for _, n := range out.Convs() {
+		if to, ok := r.To[n.ID]; ok {
+			maskFilters(n, alive[to])
+		}
+	}
+	for _, b := range r.Blocks {
+		if err := maskBlock(out, b); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// maskBlock makes a residual block's branch zero.
+func maskBlock(g *graph.Graph, b depgraph.Block) error {
+	linear := activationOf(g.Nodes[b.Exit()]) == graph.Linear
+	logistic := slices.ContainsFunc(b.Layers, func(id graph.NodeID) bool { return activationOf(g.Nodes[id]) == graph.Logistic })
+	if b.Kind != depgraph.Residual || !linear || logistic {
+		return fmt.Errorf("%v: it can not be masked, only cut: no weights make it pass on what it reads", b)
+	}
+	for _, n := range plan.Makers(g, b) {
+		maskFilters(n, make([]bool, n.Conv().Filters))
+	}
+	return nil
+}
+
+// maskFilters makes those filters zero that are not alive.
+func maskFilters(n *graph.Node, alive []bool) {
+	for f, a := range alive {
+		if !a {
+			maskFilter(n, f)
+		}
+	}
+}
