@@ -31,7 +31,7 @@ func (e *Experiment) setDefaults(section any) {
 		s.Training = e.inherited()
 		s.LR /= 2
 	case *Prune:
-		*s = Prune{Criterion: "bn-scale", Strategy: "greedy", Align: 8, Floor: 0.1, Fold: "expected", Recalibrate: 200}
+		*s = Prune{Criterion: "bn-scale", Strategy: "greedy", Align: 8, Floor: 0.1, Fold: "beta", Recalibrate: 200}
 	case *Report:
 		*s = Report{HTML: true, Samples: 4}
 	}

@@ -24,7 +24,7 @@ type Fold string
 // channel is when its gamma is zero. Expected takes E[act(gamma*z + beta)],
 // z ~ N(0, 1), its mean as far as the batch norm's statistics are right and
 // its input is normal; for gamma = 0 it equals Beta. The empty Fold is
-// Expected.
+// Beta.
 const (
 	None     Fold = "none"
 	Beta     Fold = "beta"
@@ -41,7 +41,7 @@ type Options struct{ Fold Fold }
 // layers first. g is not changed, and shares no memory with the result.
 func Apply(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
 	if o.Fold == "" {
-		o.Fold = Expected
+		o.Fold = Beta
 	}
 	if !slices.Contains(Folds, o.Fold) {
 		return nil, fmt.Errorf("fold: %q is not known: use one of %v", o.Fold, Folds)

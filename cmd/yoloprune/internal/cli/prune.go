@@ -103,7 +103,7 @@ func (f *pruneFlags) register(c *cobra.Command) {
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
 	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
 	c.Flags().StringVar(&f.skip, "skip", "", "layers to leave alone: indices, ranges and types, such as 0,5-9,heads")
-	c.Flags().StringVar(&f.fold, "fold", string(surgery.Expected), "what stands for a removed channel: none, beta or expected")
+	c.Flags().StringVar(&f.fold, "fold", string(surgery.Beta), "what stands for a removed channel: none, beta or expected")
 	c.Flags().StringVar(&f.images, "images", "", "folder of images for recalibration")
 	c.Flags().StringVar(&f.annotations, "annotations", "", "their COCO annotations")
 	c.Flags().IntVar(&f.recalibrate, "recalibrate", 200, "images to measure the batch norms on, with --images; 0: none")
