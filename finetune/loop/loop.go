@@ -178,7 +178,7 @@ func (r *Epoch) divide(n float64) {
 
 func nearZero(g *graph.Graph) float64 {
 	near, all := 0, 0
-	for _, n := range g.Convs() {
+	for _, n := range g.Owners() {
 		for _, v := range n.Weights.Gamma {
 			all++
 			if math.Abs(float64(v)) < NearZero {

@@ -33,12 +33,25 @@ func newPlain(src datasets.Source, images int, n graph.Net, skipBad bool) (*plai
 // Recalibrate measures the running statistics of g's batch norms again on up
 // to images training images, unaugmented.
 func Recalibrate(g *graph.Graph, src datasets.Source, images, threads int, skipBad bool) error {
-	p, err := newPlain(src, images, g.Net, skipBad)
+	r, err := NewRecalibrator(src, images, g.Net, skipBad)
 	if err != nil {
 		return err
 	}
-	return p.recalibrate(g, threads)
+	return r.Run(g, threads)
 }
+
+// Recalibrator recalibrates networks of one input size, again and again: the
+// decoded images are kept.
+type Recalibrator struct{ p *plain }
+
+// NewRecalibrator reads up to images images of src.
+func NewRecalibrator(src datasets.Source, images int, n graph.Net, skipBad bool) (*Recalibrator, error) {
+	p, err := newPlain(src, images, n, skipBad)
+	return &Recalibrator{p}, err
+}
+
+// Run recalibrates g.
+func (r *Recalibrator) Run(g *graph.Graph, threads int) error { return r.p.recalibrate(g, threads) }
 
 func (p *plain) recalibrate(g *graph.Graph, threads int) error {
 	return engine.Recalibrate(g, engine.Options{Batch: p.size, Threads: threads}, p.images())

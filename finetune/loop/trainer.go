@@ -146,7 +146,7 @@ func (r Rate) schedule(batches, total int) (optim.Schedule, error) {
 // tensors lists every weight vector, running statistics included, in order.
 func tensors(g *graph.Graph) []optim.Tensor {
 	var out []optim.Tensor
-	for _, n := range g.Convs() {
+	for _, n := range g.Owners() {
 		w := n.Weights
 		for i, v := range [][]float32{w.Kernel, w.Bias, w.Gamma, w.Mean, w.Var} {
 			if v != nil {

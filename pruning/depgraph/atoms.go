@@ -78,6 +78,7 @@ func (a *atoms) tie(n *graph.Node) {
 				a.class.join(a.of(n.ID, k), a.of(n.Inputs[0], k*in/op.Filters))
 			}
 		}
+		a.tieOwner(n)
 	case *graph.Shortcut, *graph.SAM:
 		a.tieSame(n)
 	case *graph.ScaleChannels:
@@ -126,6 +127,22 @@ func (a *atoms) tieSame(n *graph.Node) {
 		for c := range min(n.Out.C, a.g.ShapeOf(in).C) {
 			a.class.join(a.of(n.ID, c), a.of(in, c))
 		}
+	}
+}
+
+// tieOwner joins a convolution with the one whose weights it uses: filter with
+// filter, and input channel with input channel, for a cut takes the same rows
+// and slices of the one kernel from both.
+func (a *atoms) tieOwner(n *graph.Node) {
+	if !n.Shares() {
+		return
+	}
+	owner := a.g.Owner(n)
+	for k := range n.Out.C {
+		a.class.join(a.of(n.ID, k), a.of(owner.ID, k))
+	}
+	for c := range a.g.ShapeOf(n.Inputs[0]).C {
+		a.class.join(a.of(n.Inputs[0], c), a.of(owner.Inputs[0], c))
 	}
 }
 

@@ -55,9 +55,10 @@ func (b Block) String() string {
 // inferred.
 //
 // A head's filters, a training loss and what an option names are in no block,
-// and neither is what the image alone would stand for, which no cfg can name.
+// and neither is what the image alone would stand for, which no cfg can name. A
+// convolution whose weights others use is in one only together with all of them.
 func Blocks(g *graph.Graph) []Block {
-	f := finder{g, g.Consumers(), map[graph.NodeID]bool{}}
+	f := finder{g, g.Consumers(), g.Sharers(), map[graph.NodeID]bool{}}
 	for _, n := range g.Nodes {
 		for _, m := range n.Mentions {
 			f.named[m.Layer] = true
@@ -85,15 +86,22 @@ func Blocks(g *graph.Graph) []Block {
 }
 
 type finder struct {
-	g     *graph.Graph
-	read  map[graph.NodeID][]graph.NodeID
-	named map[graph.NodeID]bool
+	g       *graph.Graph
+	read    map[graph.NodeID][]graph.NodeID
+	sharers map[graph.NodeID][]*graph.Node
+	named   map[graph.NodeID]bool
 }
 
 // free says whether the block's layers may go.
 func (f finder) free(b Block) bool {
 	return b.Entry != graph.Input && f.g.ShapeOf(b.Entry) == f.g.ShapeOf(b.Exit()) && !f.reachesHead(b.Exit()) &&
-		!slices.ContainsFunc(b.Layers, func(id graph.NodeID) bool { return f.named[id] })
+		!slices.ContainsFunc(b.Layers, func(id graph.NodeID) bool { return f.named[id] || f.lendsOutside(b, id) })
+}
+
+// lendsOutside says whether a layer that is not in the block uses the weights of
+// one that is.
+func (f finder) lendsOutside(b Block, id graph.NodeID) bool {
+	return slices.ContainsFunc(f.sharers[id], func(n *graph.Node) bool { return !slices.Contains(b.Layers, n.ID) })
 }
 
 // reachesHead says whether a head or a loss reads the layer's channels as they
@@ -287,6 +295,9 @@ func TakeOut(g *graph.Graph, blocks []Block) (*graph.Graph, map[graph.NodeID]gra
 	if err := t.mentions(); err != nil {
 		return nil, nil, err
 	}
+	if err := t.owners(); err != nil {
+		return nil, nil, err
+	}
 	if err := t.out.Infer(); err != nil {
 		return nil, nil, fmt.Errorf("without the blocks the network does not fit together: %w", err)
 	}
@@ -318,9 +329,10 @@ func (t taker) now(id graph.NodeID) (graph.NodeID, bool) {
 }
 
 func (t taker) keep(n *graph.Node) error {
-	c := *n
-	c.Inputs, c.Options, c.Mentions = slices.Clone(n.Inputs), slices.Clone(n.Options), slices.Clone(n.Mentions)
-	c.Op = cloneOp(n)
+	bare := *n
+	bare.Weights = nil
+	c := bare.Clone()
+	c.Weights = n.Weights
 	for i, in := range n.Inputs {
 		now, ok := t.now(in)
 		if !ok {
@@ -334,7 +346,7 @@ func (t taker) keep(n *graph.Node) error {
 		c.Inputs[0] = t.out.Add(&graph.Route{Groups: 1}, c.Inputs[0]).ID
 		c.ID++
 	}
-	t.out.Nodes = append(t.out.Nodes, &c)
+	t.out.Nodes = append(t.out.Nodes, c)
 	t.to[n.ID] = c.ID
 	return nil
 }
@@ -353,8 +365,19 @@ func (t taker) mentions() error {
 	return nil
 }
 
-// cloneOp copies a node's operation.
-func cloneOp(n *graph.Node) graph.Op {
-	bare := &graph.Graph{Nodes: []*graph.Node{{Op: n.Op}}}
-	return bare.Clone().Nodes[0].Op
+// owners finds the convolutions again whose weights others use.
+func (t taker) owners() error {
+	for _, n := range t.g.Nodes {
+		to, stays := t.to[n.ID]
+		if !stays || !n.Shares() {
+			continue
+		}
+		owner := t.g.Owner(n)
+		at, ok := t.to[owner.ID]
+		if !ok {
+			return fmt.Errorf("%v uses the weights of layer %d, which would be gone", n, owner.ID)
+		}
+		t.out.Nodes[to].Conv().Back = int(to - at)
+	}
+	return nil
 }

@@ -3,7 +3,8 @@
 // Every channel of every layer's output is an atom. A shortcut, or a product of
 // two layers, ties channel i of its inputs; pooling, upsampling and
 // concatenation pass atoms on one to one, reorganising pixels one to several; a
-// depthwise convolution ties its outputs to the input they read. The
+// depthwise convolution ties its outputs to the input they read, and one that
+// uses another's weights both its sides to the other's. The
 // classes of tied atoms are then collected into groups: all channels of one
 // convolution stand in one group, and so do channels whose numbers constrain
 // each other (a grouped route or a grouped convolution needs the same number

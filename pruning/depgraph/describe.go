@@ -161,9 +161,14 @@ func shorten(words []string, most int) []string {
 func why(g *graph.Graph, n *graph.Node) string {
 	switch o := n.Op.(type) {
 	case *graph.Conv:
+		var words []string
 		if Depthwise(o, g.ShapeOf(n.Inputs[0]).C) {
-			return "depthwise"
+			words = append(words, "depthwise")
 		}
+		if n.Shares() {
+			words = append(words, fmt.Sprintf("uses the weights of layer %d", g.Owner(n).ID))
+		}
+		return strings.Join(words, "; ")
 	case *graph.Shortcut:
 		return sumOf(g, n)
 	case *graph.ScaleChannels:

@@ -134,7 +134,7 @@ func inside(k *graph.Conv, in, out int) []float64 {
 	share := make([]float64, k.Size)
 	for tap := range share {
 		for o := range out {
-			if at := o*k.Stride + tap - k.Pad; at >= 0 && at < in {
+			if at := o*k.Stride + tap*k.Spacing() - k.Pad; at >= 0 && at < in {
 				share[tap] += 1 / float64(out)
 			}
 		}

@@ -16,7 +16,7 @@ type Sparsity struct {
 	Kernels int           `json:"kernels"`
 	Zero    int           `json:"zero"`
 	Before  int           `json:"zero_before"` // how many of Zero were zero in the weights given
-	Layers  []LayerKernel `json:"layers"`      // the convolutions, in order
+	Layers  []LayerKernel `json:"layers"`      // the convolutions with weights of their own, in order
 }
 
 // LayerKernel is one convolution's share of a Sparsity.
@@ -41,7 +41,7 @@ func (s *Sparsity) Of() float64 { return float64(s.Zero) / float64(s.Kernels) }
 // arXiv:1705.08922. ratio is the fraction of a layer's kernels, rounded to the
 // nearest number, that are zero; at least one stays. Equal norms go in the order
 // of filter and channel. The convolutions that a head reads, and those of skip,
-// are kept whole. Biases and batch norms stay, so that a filter without any
+// are kept whole, also where they use another's weights. Biases and batch norms stay, so that a filter without any
 // kernel is constant.
 func ZeroKernels(g *graph.Graph, ratio float64, skip ...graph.NodeID) (*graph.Graph, *Sparsity, error) {
 	if !(ratio > 0 && ratio < 1) {
@@ -50,16 +50,16 @@ func ZeroKernels(g *graph.Graph, ratio float64, skip ...graph.NodeID) (*graph.Gr
 	if err := g.CheckWeights(); err != nil {
 		return nil, nil, err
 	}
-	heads := headConvs(g)
+	heads, users := headConvs(g), usersOfWeights(g)
 	out, s, taken := g.Clone(), &Sparsity{Ratio: ratio, Layers: []LayerKernel{}}, 0
-	for _, n := range out.Convs() {
+	for _, n := range out.Owners() {
 		kernels := slices.Collect(slices.Chunk(n.Weights.Kernel, n.Conv().Size*n.Conv().Size))
 		row := LayerKernel{Index: int(n.ID), Kernels: len(kernels)}
 		s.Before += countZero(kernels)
 		switch {
-		case heads[n.ID]:
+		case slices.ContainsFunc(users[n.ID], func(u *graph.Node) bool { return heads[u.ID] }):
 			row.Whole = "head"
-		case slices.Contains(skip, n.ID):
+		case slices.ContainsFunc(users[n.ID], func(u *graph.Node) bool { return slices.Contains(skip, u.ID) }):
 			row.Whole = "skip"
 		default:
 			lowest, err := lowestNorms(n, kernels, ratio)

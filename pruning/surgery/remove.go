@@ -70,11 +70,13 @@ func reduce(g *graph.Graph, p *plan.Plan, o Options) (*plan.Reduction, error) {
 		return nil, err
 	}
 	missing := missingConstants(g, r.Blocks, o.Fold)
-	for _, n := range g.Convs() {
-		if to, ok := r.To[n.ID]; ok && missing != nil {
-			r.Rest.Nodes[to].Weights = shifted(g, n, missing[n.Inputs[0]])
+	for owner, users := range usersOfWeights(g) {
+		users = slices.DeleteFunc(users, func(n *graph.Node) bool { _, stays := r.To[n.ID]; return !stays })
+		if len(users) > 0 && missing != nil {
+			r.Rest.Nodes[r.To[owner]].Weights = shifted(g, users, missing)
 		}
 	}
+	r.Rest.LinkShared()
 	return r, r.Rest.CheckWeights()
 }
 
@@ -116,21 +118,27 @@ func missingConstants(g *graph.Graph, blocks []depgraph.Block, fold Fold) consta
 	return missing
 }
 
-// shifted returns a convolution's weights that make up for constants which its
-// input misses. The kernel, and all where nothing is missing, is shared.
-func shifted(g *graph.Graph, n *graph.Node, missing []float64) *graph.Weights {
-	if !slices.ContainsFunc(missing, func(v float64) bool { return v != 0 }) {
-		return n.Weights
+// shifted returns weights that make up for the constants which the inputs of their
+// users miss. The kernel, and all where nothing is missing, is shared.
+func shifted(g *graph.Graph, users []*graph.Node, missing constantsByNode) *graph.Weights {
+	old := users[0].Weights
+	misses := func(n *graph.Node) bool {
+		return slices.ContainsFunc(missing[n.Inputs[0]], func(v float64) bool { return v != 0 })
 	}
-	k, in, old := n.Conv(), g.ShapeOf(n.Inputs[0]), n.Weights
-	w, area, none := *old, tapArea(k, in, n.Out), make([]bool, in.C)
+	if !slices.ContainsFunc(users, misses) {
+		return old
+	}
+	w := *old
 	w.Bias, w.Mean = slices.Clone(old.Bias), slices.Clone(old.Mean)
-	for f := range k.Filters {
-		shift := contribution(k, old, f, in.C, none, missing, area)
+	all := slices.Repeat([]bool{true}, len(w.Bias))
+	shift := contributions(g, users, all, func(in graph.NodeID) ([]bool, []float64) {
+		return make([]bool, len(missing[in])), missing[in]
+	})
+	for f, s := range shift {
 		if w.Gamma != nil {
-			w.Mean[f] = float32(float64(old.Mean[f]) - shift)
+			w.Mean[f] = float32(float64(old.Mean[f]) - s)
 		} else {
-			w.Bias[f] = float32(float64(old.Bias[f]) + shift)
+			w.Bias[f] = float32(float64(old.Bias[f]) + s)
 		}
 	}
 	return &w
@@ -173,7 +181,21 @@ func maskBlock(g *graph.Graph, b depgraph.Block) error {
 		return fmt.Errorf("%v: it can not be masked, only cut: no weights make it pass on what it reads", b)
 	}
 	for _, n := range plan.Makers(g, b) {
+		if err := usedInside(g, b, n); err != nil {
+			return err
+		}
 		maskFilters(n, make([]bool, n.Conv().Filters))
+	}
+	return nil
+}
+
+// usedInside says whether only layers of the block use n's weights, so that they
+// can be made zero.
+func usedInside(g *graph.Graph, b depgraph.Block, n *graph.Node) error {
+	for _, u := range g.Convs() {
+		if g.Owner(u) == g.Owner(n) && !slices.Contains(b.Layers, u.ID) {
+			return fmt.Errorf("%v: it can not be masked, only cut: layer %d uses the weights of layer %d too", b, u.ID, n.ID)
+		}
 	}
 	return nil
 }

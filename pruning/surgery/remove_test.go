@@ -41,9 +41,9 @@ func drawBlocks(t *rapid.T, g *graph.Graph, kinds ...depgraph.BlockKind) []depgr
 // block becomes zero and the activation of its sum linear; a run of one
 // convolution gets the kernel that is 1 where a filter meets its own channel and
 // 0 elsewhere. Of a longer run, whose layers may be too narrow for that, the last
-// becomes a route.
+// becomes a route. Weights are shared no more.
 func silenced(g *graph.Graph, blocks []depgraph.Block) *graph.Graph {
-	g = g.Clone()
+	g = unshared(g)
 	for _, b := range blocks {
 		exit := g.Nodes[b.Exit()]
 		switch {
@@ -147,6 +147,9 @@ func checkBoth(t *rapid.T, g *graph.Graph, blocks []depgraph.Block) {
 		return
 	}
 	weights, err := Mask(g, p)
+	if err != nil && strings.Contains(err.Error(), "uses the weights of") {
+		return
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +221,7 @@ func weightsDiffer(a, b *graph.Weights) float64 {
 func TestRemovingEqualsSilencing(t *testing.T) {
 	kinds := map[depgraph.BlockKind]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		g := graphtest.Random(t)
+		g := graphtest.RandomSharing(t)
 		if blocks := drawBlocks(t, g); len(blocks) > 0 {
 			checkRemoval(t, g, blocks)
 			if !hasLogistic(g) {

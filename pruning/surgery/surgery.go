@@ -55,9 +55,10 @@ func Apply(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
 	}
 	constant := constants(g, alive, o.Fold)
 	out := shell(g)
-	for _, n := range out.Convs() {
-		cutConv(g, n, alive, constant)
+	for owner, users := range usersOfWeights(g) {
+		cutConvs(g, out, owner, users, alive, constant)
 	}
+	out.LinkShared()
 	for _, n := range out.Nodes {
 		cutScale(g, n, alive)
 	}
@@ -119,31 +120,33 @@ func shell(g *graph.Graph) *graph.Graph {
 	return bare.Clone()
 }
 
-// cutConv gives n, a copy of g's convolution, the filters and input channels
-// that stay, and folds what its removed inputs contributed.
-func cutConv(g *graph.Graph, n *graph.Node, alive channels, constant constantsByNode) {
-	old := g.Nodes[n.ID]
-	in, op := g.ShapeOf(old.Inputs[0]), n.Conv()
-	liveIn := alive[old.Inputs[0]]
-	k := old.Conv()
-	w := old.Weights
-	area := tapArea(k, in, old.Out)
-	op.Filters = countTrue(alive[n.ID])
-	if depgraph.Depthwise(k, in.C) {
-		op.Groups = countTrue(liveIn)
+// cutConvs gives the copy of one of g's convolutions, and those of all that use its
+// weights, the filters and input channels that stay, and folds what the removed
+// inputs contributed.
+func cutConvs(g, out *graph.Graph, owner graph.NodeID, users []*graph.Node, alive channels, constant constantsByNode) {
+	old := g.Nodes[owner]
+	k, w, in := old.Conv(), old.Weights, g.ShapeOf(old.Inputs[0]).C
+	stay, liveIn := alive[owner], alive[old.Inputs[0]]
+	for _, u := range users {
+		op := out.Nodes[u.ID].Conv()
+		op.Filters = countTrue(stay)
+		if depgraph.Depthwise(k, in) {
+			op.Groups = countTrue(liveIn)
+		}
 	}
-	n.Weights = op.NewWeights(countTrue(liveIn))
+	shift := make([]float64, k.Filters)
+	if constant != nil {
+		shift = contributions(g, users, stay, func(in graph.NodeID) ([]bool, []float64) { return alive[in], constant[in] })
+	}
+	n := out.Nodes[owner]
+	n.Weights = n.Conv().NewWeights(countTrue(liveIn))
 	to, kernel := 0, n.Weights.Kernel
 	for f := range k.Filters {
-		if !alive[n.ID][f] {
+		if !stay[f] {
 			continue
 		}
-		shift := 0.0
-		if constant != nil {
-			shift = contribution(k, w, f, in.C, liveIn, constant[old.Inputs[0]], area)
-		}
-		kernel = kernel[copyLive(kernel, k, w, f, in.C, liveIn):]
-		copyVectors(n.Weights, to, w, f, shift)
+		kernel = kernel[copyLive(kernel, k, w, f, in, liveIn):]
+		copyVectors(n.Weights, to, w, f, shift[f])
 		to++
 	}
 }
@@ -227,12 +230,18 @@ func Mask(g *graph.Graph, p *plan.Plan) (*graph.Graph, error) {
 
 func canMask(g *graph.Graph, alive channels) error {
 	for _, n := range g.Nodes {
+		if o := g.Owner(n); n.Shares() && isLogistic(n) != isLogistic(o) && slices.Contains(alive[n.ID], false) {
+			return fmt.Errorf("%v: a channel can not be masked behind its %s and behind the %s of layer %d, whose weights it uses: no weights make both zero",
+				n, n.Conv().Activation, o.Conv().Activation, o.ID)
+		}
 		if activationOf(n) == graph.Logistic && slices.Contains(alive[n.ID], false) {
 			return fmt.Errorf("%v: a channel behind its logistic can not be masked: it is never zero", n)
 		}
 	}
 	return nil
 }
+
+func isLogistic(n *graph.Node) bool { return n.Conv().Activation == graph.Logistic }
 
 // activationOf returns what a node that combines others does to the result.
 func activationOf(n *graph.Node) graph.Activation {

@@ -116,7 +116,7 @@ func fingerprint(g *graph.Graph) uint64 {
 
 func TestMaskingEqualsSurgery(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		g := graphtest.Random(t)
+		g := graphtest.RandomSharing(t)
 		if p, ok := randomPlan(t, g, drawAlign(t)); ok {
 			checkMasking(t, g, p)
 		}
@@ -223,7 +223,7 @@ func silence(g *graph.Graph, p *plan.Plan) {
 // either fold: through sums, slices, pooling, upsampling, and every activation.
 func TestFoldIsExactWithoutPadding(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		g := graphtest.Random(t, 1)
+		g := graphtest.RandomSharing(t, 1)
 		p, ok := randomPlan(t, g, drawAlign(t))
 		if !ok {
 			return
@@ -281,14 +281,17 @@ func TestFoldByHand(t *testing.T) {
 }
 
 // With zero padding the fold keeps every output channel's mean over the image,
-// for any kernel, stride and padding.
+// for any kernel, stride, padding and dilation.
 func TestFoldKeepsTheMeanAtBorders(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := graphtest.New(2, rapid.IntRange(3, 8).Draw(t, "h"), rapid.IntRange(3, 8).Draw(t, "w"))
 		n.Conv(graph.Input, 4, 1, 1, graph.Swish)
 		size := rapid.IntRange(1, 5).Draw(t, "size")
-		pad := rapid.IntRange(max(0, (size-2)/2), size/2).Draw(t, "pad")
-		n.ConvOp(0, graph.Conv{Filters: 3, Size: size, Stride: rapid.IntRange(1, 3).Draw(t, "stride"), Pad: pad, Groups: 1, Activation: graph.Linear})
+		dilation := rapid.IntRange(1, 3).Draw(t, "dilation")
+		extent := (size-1)*dilation + 1
+		pad := rapid.IntRange(max(0, (extent-2)/2), extent/2).Draw(t, "pad")
+		n.ConvOp(0, graph.Conv{Filters: 3, Size: size, Stride: rapid.IntRange(1, 3).Draw(t, "stride"), Pad: pad, Groups: 1,
+			Activation: graph.Linear, Dilation: dilation})
 		g := n.Fill(rapid.Uint64().Draw(t, "seed"))
 		p := &plan.Plan{Version: plan.Version, Keep: plan.Keep{0: {1, 2}}}
 		silence(g, p)

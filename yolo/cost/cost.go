@@ -19,7 +19,8 @@ type Row struct {
 	// what is multiplied, not the gate.
 	In, Out graph.Shape
 	// Params counts what is trained: kernel and bias, or kernel, gamma and beta,
-	// or a shortcut's weights.
+	// or a shortcut's weights. What a layer uses of another's weights counts there,
+	// once; the MACs count wherever they are done.
 	Params int64
 	MACs   int64
 	// ActivationBytes is the size of the output as float32.
@@ -52,6 +53,9 @@ func row(g *graph.Graph, n *graph.Node) Row {
 	}
 	for _, a := range g.Arrays(n) {
 		r.count(a)
+	}
+	if n.Shares() {
+		r.Params, r.RunningStats = 0, 0
 	}
 	return r
 }

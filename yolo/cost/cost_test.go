@@ -228,3 +228,24 @@ func TestPublishedModels(t *testing.T) {
 		})
 	}
 }
+
+// Shared weights count once, what is computed with them wherever it is: layer 1
+// on a quarter of the pixels. A dilation changes nothing.
+func TestSharedWeights(t *testing.T) {
+	g := &graph.Graph{Net: graph.Net{Channels: 4, Height: 6, Width: 8}}
+	g.Add(&graph.Conv{Filters: 4, Size: 3, Stride: 1, Pad: 1, Groups: 1, BatchNorm: true, Activation: graph.Leaky}, graph.Input)
+	g.Add(&graph.Conv{Filters: 4, Size: 3, Stride: 2, Pad: 2, Groups: 1, BatchNorm: true, Activation: graph.Leaky, Dilation: 2, Back: 1}, 0)
+	if err := g.Infer(); err != nil {
+		t.Fatal(err)
+	}
+	c := cost.Of(g)
+	if c.Params() != 4*4*9+8 || c.Rows[1].Params != 0 {
+		t.Errorf("%d parameters, %d of them in layer 1", c.Params(), c.Rows[1].Params)
+	}
+	if c.MACs() != 4*4*9*(48+12) || c.Rows[1].MACs != 4*4*9*12 {
+		t.Errorf("%d multiply-adds, %d of them in layer 1", c.MACs(), c.Rows[1].MACs)
+	}
+	if want := int64(20 + 4*(4*4*9+16)); c.WeightsFileBytes() != want {
+		t.Errorf("%d bytes of weights, want %d", c.WeightsFileBytes(), want)
+	}
+}

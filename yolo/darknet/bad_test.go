@@ -10,9 +10,11 @@ import (
 // Starts of a cfg; every case of badCfgs says what follows, and so which line
 // is the faulty one.
 const (
-	netOnly     = "[net]\nwidth=32\nheight=32\nchannels=3\n"                                     // lines 1 to 4
-	oneConv     = netOnly + "[convolutional]\nfilters=4\nactivation=leaky\n"                     // lines 5 to 7: 4x32x32
-	twoConv     = oneConv + "[convolutional]\nfilters=6\nactivation=leaky\n"                     // lines 8 to 10: 6x32x32
+	netOnly = "[net]\nwidth=32\nheight=32\nchannels=3\n"                                      // lines 1 to 4
+	oneConv = netOnly + "[convolutional]\nfilters=4\nactivation=leaky\n"                      // lines 5 to 7: 4x32x32
+	twoConv = oneConv + "[convolutional]\nfilters=6\nactivation=leaky\n"                      // lines 8 to 10: 6x32x32
+	sharing = netOnly + "[convolutional]\nfilters=3\nactivation=leaky\n[route]\nlayers=0\n" + // lines 5 to 9
+		"[convolutional]\nfilters=3\nactivation=leaky\nshare_index=0\n" // lines 10 to 13
 	oneYolo     = netOnly + "[convolutional]\nfilters=6\nactivation=linear\n[yolo]\nclasses=1\n" // lines 5 to 9
 	oneHead     = oneYolo + "anchors=1,2\n"                                                      // line 10
 	sections    = "[avgpool contrastive convolutional dropout local_avgpool maxpool reorg reorg3d route sam scale_channels shortcut silence upsample yolo]"
@@ -80,10 +82,21 @@ var badCfgs = []struct {
 	{"window", oneConv + "size=33\n", false, "x.cfg:5: layer 0 (convolutional): window of 33 pixels does not fit 32x32"},
 	{"huge width", netOnly + "[convolutional]\nfilters=2000000000\nactivation=linear\n", false, "x.cfg:5: layer 0 (convolutional): shape 2000000000x32x32 has more than 1073741824 values"},
 	{"huge kernel", oneConv + "size=31\n[convolutional]\nfilters=100000\nsize=31\npad=1\nactivation=linear\n", false, "x.cfg:9: layer 1 (convolutional): kernel of 3.84e+08 weights is over the limit of 268435456"},
-	{"dilation", oneConv + "size=3\ndilation=2\n", true, "x.cfg:9: dilation=2 is not supported in [convolutional]: only dilation=1 can be run: change it and train anew"},
+	{"dilation without padding", oneConv + "size=3\ndilation=2\n", true, "x.cfg:9: dilation=2 with size=3 and padding=0 is not supported: Darknet takes the output's size from the kernel without dilation, which fits an odd size with padding=(size-1)/2 only: write pad=1 and an odd size"},
+	{"dilation of an even size", oneConv + "size=4\npad=1\ndilation=2\n", true, "x.cfg:10: dilation=2 with size=4 and padding=2 is not supported: Darknet takes the output's size from the kernel without dilation, which fits an odd size with padding=(size-1)/2 only: write pad=1 and an odd size"},
+	{"dilation 0", oneConv + "size=3\npad=1\ndilation=0\n", false, "x.cfg:10: dilation=0: must be at least 1"},
+	{"huge dilation", oneConv + "size=3\npad=1\ndilation=2147483647\n", false, "x.cfg:5: layer 0 (convolutional): dilation 2147483647: must be in 1 to 1024"},
 	{"dilation word", oneConv + "size=3\ndilation=x\n", false, `x.cfg:9: dilation: "x" is not a number: write it as in dilation=1`},
 	{"antialiasing", oneConv + "antialiasing=1\n", true, "x.cfg:8: antialiasing=1 is not supported in [convolutional]: only antialiasing=0 can be run: change it and train anew"},
-	{"share_index", oneConv + "share_index=-1\n", true, "x.cfg:8: share_index=-1 is not supported in [convolutional]: weights shared between layers cannot be run: delete the line and train anew"},
+	{"share_index of the first layer", oneConv + "share_index=-1\n", false, "x.cfg:8: share_index: -1 is layer -1, but this is layer 0 and only earlier ones can be read: put a layer before it"},
+	{"share_index to itself", twoConv + "share_index=1\n", false, "x.cfg:11: share_index: 1 is layer 1, but this is layer 1 and only earlier ones can be read: write -1 to -1, counted from here, or 0 to 0"},
+	{"share_index of two layers", twoConv + "share_index=0,0\n", false, "x.cfg:11: share_index names 2 layers: want one"},
+	{"share_index of other filters", twoConv + "share_index=0\n", false, "x.cfg:8: layer 1 (convolutional): uses the weights of layer 0 (convolutional) of line 5, but has filters 6 where that has 4: make the two alike"},
+	{"share_index of other channels", oneConv + "[convolutional]\nfilters=4\nactivation=linear\nshare_index=0\n", false, "x.cfg:8: layer 1 (convolutional): uses the weights of layer 0 (convolutional) of line 5, but has input channels 4 where that has 3: make the two alike"},
+	{"share_index of another size", sharing + "size=3\npad=1\n", false, "x.cfg:10: layer 2 (convolutional): uses the weights of layer 0 (convolutional) of line 5, but has size 3 where that has 1: make the two alike"},
+	{"share_index with a batch norm", sharing + "batch_normalize=1\n", false, "x.cfg:10: layer 2 (convolutional): uses the weights of layer 0 (convolutional) of line 5, but has batch norm 1 where that has 0: make the two alike"},
+	{"share_index of a route", sharing + "[convolutional]\nactivation=linear\nshare_index=1\n", false, "x.cfg:14: layer 3 (convolutional): uses the weights of layer 1 (route) of line 8, which is no convolution"},
+	{"share_index of a layer that shares", sharing + "[convolutional]\nactivation=linear\nshare_index=-1\n", true, "x.cfg:16: share_index names layer 2, which itself uses the weights of layer 0: name that one"},
 	{"binary weights", oneConv + "binary=1\n", true, "x.cfg:8: binary=1 is not supported in [convolutional]: only binary=0 can be run: change it and train anew"},
 	{"xnor", oneConv + "xnor=1\n", true, "x.cfg:8: xnor=1 is not supported in [convolutional]: only xnor=0 can be run: change it and train anew"},
 	{"dontload", oneConv + "dontload=1\n", true, "x.cfg:8: dontload=1 is not supported in [convolutional]: only dontload=0 can be run: change it and train anew"},

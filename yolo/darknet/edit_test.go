@@ -149,6 +149,18 @@ var edits = []struct {
 	}, []string{"channels=3\n", "channels=3\n\n[silence]\n\n", "embedding_layer = 0", "embedding_layer = 1"}},
 	{"comment between two sections", netOnly + "[conv]\nactivation=relu\n# whose?\n[max]\n[empty]\n", func(g *graph.Graph) { remove(g, 1) }, []string{"[max]\n", ""}},
 	{"comment after the one that goes", netOnly + "[conv]\nactivation=relu\n# whose?\n[max]\n", func(g *graph.Graph) { remove(g, 0) }, []string{"[conv]\nactivation=relu\n", ""}},
+	{"dilation", netOnly + "[conv]\nactivation=relu\nsize=3\npad=1\ndilation=4\n", func(g *graph.Graph) { g.Nodes[0].Conv().Dilation, g.Nodes[0].Conv().Pad = 2, 2 },
+		[]string{"dilation=4", "dilation=2"}},
+	{"dilation added", netOnly + "[conv]\nactivation=relu\nsize=5\npadding=2\n", func(g *graph.Graph) { g.Nodes[0].Conv().Dilation, g.Nodes[0].Conv().Pad = 3, 6 },
+		[]string{"padding=2\n", "padding=2\ndilation=3\n"}},
+	{"no more dilation", netOnly + "[conv]\nactivation=relu\nsize=3\npad=1\ndilation=4 # far\n", func(g *graph.Graph) { g.Nodes[0].Conv().Dilation, g.Nodes[0].Conv().Pad = 0, 1 },
+		[]string{"dilation=4 # far", "dilation=1 # far"}},
+	{"shared weights, a layer between goes", sharing, func(g *graph.Graph) { remove(g, 1) }, []string{"[route]\nlayers=0\n", ""}},
+	{"shared weights, a layer before comes", sharing, func(g *graph.Graph) { insert(g, 0, &graph.Silence{}) },
+		[]string{"channels=3\n", "channels=3\n\n[silence]\n\n", "layers=0", "layers=1", "share_index=0", "share_index=1"}},
+	{"shared weights, relative, a layer between goes", strings.Replace(sharing, "share_index=0", "share_index = -2", 1), func(g *graph.Graph) { remove(g, 1) },
+		[]string{"[route]\nlayers=0\n", "", "share_index = -2", "share_index = -1"}},
+	{"weights no more shared", sharing, func(g *graph.Graph) { g.Nodes[2].Conv().Back = 0 }, []string{"share_index=0\n", ""}},
 	{"dilation of a single tap", netOnly + "[conv]\nactivation=relu\ndilation=3\n", func(g *graph.Graph) { g.Nodes[0].Conv().Filters = 2 }, []string{"dilation=3\n", "dilation=3\nfilters=2\n"}},
 }
 
@@ -184,6 +196,9 @@ func insert(g *graph.Graph, i graph.NodeID, op graph.Op) {
 
 func renumber(g *graph.Graph, to func(graph.NodeID) graph.NodeID) {
 	for i, n := range g.Nodes {
+		if n.Shares() {
+			n.Conv().Back = i - int(to(n.ID-graph.NodeID(n.Conv().Back)))
+		}
 		n.ID = graph.NodeID(i)
 		for j, id := range n.Inputs {
 			n.Inputs[j] = to(id)

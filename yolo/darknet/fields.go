@@ -79,7 +79,7 @@ func (e *encoder) opFields(n *graph.Node, s *section) []field {
 	where := n.String()
 	switch o := n.Op.(type) {
 	case *graph.Conv:
-		return e.conv(where, o, s)
+		return append(e.conv(where, o, s), e.shareIndex(n)...)
 	case *graph.MaxPool:
 		return pool(graph.LocalAvgPool(*o))
 	case *graph.LocalAvgPool:
@@ -114,13 +114,34 @@ func (e *encoder) opFields(n *graph.Node, s *section) []field {
 func (e *encoder) conv(where string, o *graph.Conv, s *section) []field {
 	fields := []field{flag("batch_normalize", o.BatchNorm)}
 	fields = append(fields, always(whole("filters", o.Filters, 1), whole("size", o.Size, 1), whole("stride", o.Stride, 1))...)
-	fields = append(fields, padding(o, s)...)
+	fields = append(fields, padding(e.undilated(where, o), s)...)
 	fields = append(fields, whole("groups", o.Groups, 1), e.activation(where, o.Activation, graph.Logistic),
 		whole("stride_x", o.Stride, o.Stride), whole("stride_y", o.Stride, o.Stride))
 	if o.Size == 1 {
-		fields = append(fields, field{key: "dilation"})
+		return append(fields, field{key: "dilation"})
 	}
-	return fields
+	return append(fields, whole("dilation", o.Spacing(), 1))
+}
+
+// undilated returns a convolution with the padding that the section names, which
+// Darknet multiplies by the dilation.
+func (e *encoder) undilated(where string, o *graph.Conv) *graph.Conv {
+	c := *o
+	if o.Size == 1 || o.Spacing() == 1 {
+		return &c
+	}
+	if c.Pad = o.Pad / o.Dilation; 2*c.Pad != o.Size-1 || c.Pad*o.Dilation != o.Pad {
+		e.fail(where, "dilation %d with size %d and padding %d cannot be written: Darknet has it for odd sizes only, with a padding of dilation*(size-1)/2", o.Dilation, o.Size, o.Pad)
+	}
+	return &c
+}
+
+// shareIndex names the convolution whose weights n uses.
+func (e *encoder) shareIndex(n *graph.Node) []field {
+	if !n.Shares() {
+		return nil
+	}
+	return []field{e.references(n, "share_index", []graph.NodeID{n.ID - graph.NodeID(n.Conv().Back)})}
 }
 
 // padding writes the padding as the flag pad, which stands for half the

@@ -20,7 +20,7 @@ func seeds(f *testing.F) []string {
 	if err != nil || len(files) == 0 {
 		f.Fatalf("testdata has no cfg (%v)", err)
 	}
-	texts := []string{messy, crlf(messy), oneHead + "embedding_layer=0\n[route]\nlayers=-2\n[contrastive]\nyolo_layer=1\nclasses=3"}
+	texts := []string{messy, crlf(messy), sharing, towers, oneHead + "embedding_layer=0\n[route]\nlayers=-2\n[contrastive]\nyolo_layer=1\nclasses=3"}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -122,6 +122,14 @@ var changes = []func(g *graph.Graph, n *graph.Node, value int){
 			n.Options = n.Options[1:]
 		}
 		n.Options = append(n.Options, graph.Option{Key: "burnin_update", Value: "1"}, graph.Option{Key: "x-y", Value: strings.Repeat("1e2,", value%3) + "z"})
+	},
+	func(_ *graph.Graph, n *graph.Node, value int) {
+		if c := n.Conv(); c != nil {
+			c.Dilation, c.Back = value%4, value%int(n.ID+2)
+			if value%3 > 0 {
+				c.Pad = (c.Extent() - 1) / 2
+			}
+		}
 	},
 	func(g *graph.Graph, n *graph.Node, _ int) {
 		if len(g.Nodes) > 1 && !mentionedBy(g, n.ID) {

@@ -58,7 +58,7 @@ func isIgnorable(kind, key string) bool {
 var neutral = map[string]map[string]float64{
 	"net": {"time_steps": 1},
 	"convolutional": {
-		"dilation": 1, "cbn": 0, "antialiasing": 0, "binary": 0, "xnor": 0, "bin_output": 0, "flipped": 0,
+		"cbn": 0, "antialiasing": 0, "binary": 0, "xnor": 0, "bin_output": 0, "flipped": 0,
 		"sway": 0, "rotate": 0, "stretch": 0, "stretch_sway": 0, "coordconv": 0, "dontloadscales": 0,
 	},
 	"maxpool":  {"maxpool_depth": 0, "antialiasing": 0, "maxpool_zero_nonmax": 0},
@@ -78,8 +78,7 @@ func neutralValue(kind, key string) (float64, bool) {
 
 // absent are the options that have no neutral value at all.
 var absent = map[string]map[string]string{
-	"convolutional": {"share_index": "weights shared between layers"},
-	"yolo":          {"map": "a class map"},
+	"yolo": {"map": "a class map"},
 }
 
 // otherActivations are the ones that Darknet knows and the engine does not run.

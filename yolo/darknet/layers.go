@@ -21,20 +21,51 @@ func (p *parser) conv(s *section) (graph.Op, []graph.NodeID) {
 	if s.peek("activation") == nil {
 		s.warn(s.line, "has no activation: Darknet's default, logistic, is used; OpenCV's is linear")
 	}
-	s.discardDilation(o.Size)
+	s.dilate(o)
+	o.Back = p.shareIndex(s)
 	return o, p.prev()
 }
 
-// discardDilation drops a dilation without effect: that of one, and any of a
-// single tap, which Darknet does not dilate.
-func (s *section) discardDilation(size int) {
-	o := s.peek("dilation")
-	if o == nil {
+// dilate reads the dilation and widens the padding by it, as Darknet does. A
+// single tap is never dilated.
+//
+// Darknet takes the output's size from the kernel as if it were not dilated,
+// (H + 2*padding - size)/stride + 1 (src/convolutional_layer.c,
+// convolutional_out_height), and computes with a padding of padding*dilation.
+// The two agree if size-1 = 2*padding only.
+func (s *section) dilate(o *graph.Conv) {
+	if given := s.peek("dilation"); given != nil && o.Size == 1 {
+		given.used = true
 		return
 	}
-	if v, err := parseFloat(o.value); size == 1 || err == nil && v == 1 {
-		o.used = true
+	d := s.int("dilation", 1)
+	switch {
+	case d < 1:
+		s.fail(s.lineOf("dilation"), "dilation=%d: must be at least 1", d)
+	case d == 1:
+	case o.Size-1 != 2*o.Pad:
+		s.unsupported(s.lineOf("dilation"), "dilation=%d with size=%d and padding=%d is not supported: Darknet takes the output's size from the kernel without dilation, which fits an odd size with padding=(size-1)/2 only: write pad=1 and an odd size",
+			d, o.Size, o.Pad)
+	default:
+		o.Dilation, o.Pad = d, o.Pad*d
 	}
+}
+
+// shareIndex returns how many layers before this one the convolution stands
+// whose weights it uses, 0 without share_index.
+func (p *parser) shareIndex(s *section) int {
+	if s.peek("share_index") == nil {
+		return 0
+	}
+	list := p.reference(s, "share_index")
+	if len(list) == 0 {
+		return 0
+	}
+	n := p.g.Nodes[list[0]]
+	if n.Shares() {
+		s.unsupported(s.lineOf("share_index"), "share_index names layer %d, which itself uses the weights of layer %d: name that one", n.ID, p.g.Owner(n).ID)
+	}
+	return len(p.g.Nodes) - int(n.ID)
 }
 
 // convStride reads stride with its two directions, where less than 1 stands for

@@ -115,13 +115,14 @@ func otherClasses(g *graph.Graph, list []array, bad *misfit, body int64) string 
 		first, classes, len(yolo.Mask)*(5+int(classes)), yolo.Classes, first.Conv().Filters)
 }
 
-// headConv returns the plain convolution that a head reads, or nil.
+// headConv returns the plain convolution, with weights of its own, that a head
+// reads, or nil.
 func headConv(g *graph.Graph, head *graph.Node) *graph.Node {
 	id := head.Inputs[0]
 	if id == graph.Input {
 		return nil
 	}
-	if c := g.Nodes[id].Conv(); c == nil || c.BatchNorm {
+	if c := g.Nodes[id].Conv(); c == nil || c.BatchNorm || c.Back != 0 {
 		return nil
 	}
 	return g.Nodes[id]

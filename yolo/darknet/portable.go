@@ -173,12 +173,15 @@ func (p *porter) add(n *graph.Node) error {
 func (p *porter) copy(n *graph.Node) *graph.Node {
 	bare := *n
 	bare.Weights = nil
-	c := (&graph.Graph{Nodes: []*graph.Node{&bare}}).Clone().Nodes[0]
+	c := bare.Clone()
 	if n.Weights != nil {
 		w := *n.Weights
 		c.Weights = &w
 	}
 	c.ID = graph.NodeID(len(p.to.Nodes))
+	if n.Shares() {
+		p.share(n, c)
+	}
 	for i, in := range c.Inputs {
 		c.Inputs[i] = p.at[in]
 	}
@@ -188,6 +191,19 @@ func (p *porter) copy(n *graph.Node) *graph.Node {
 	p.to.Nodes = append(p.to.Nodes, c)
 	p.at[n.ID] = c.ID
 	return c
+}
+
+// share has c, the copy of n, use the weights of the copy of n's owner. For
+// OpenCV it gets them as its own.
+func (p *porter) share(n, c *graph.Node) {
+	owner := p.from.Owner(n).ID
+	if p.openCV {
+		p.note(n, "gets a copy of the weights of layer %d, which it shares: OpenCV does not know share_index", owner)
+		c.Conv().Back = 0
+		return
+	}
+	c.Conv().Back = int(c.ID - p.at[owner])
+	c.Weights = p.to.Nodes[p.at[owner]].Weights
 }
 
 // chain writes a sum of several layers as sums of two, of which the last has the
@@ -277,6 +293,10 @@ func (p *porter) checkUnequal(n *graph.Node) error {
 // checkOpenCV refuses what OpenCV does not run or misreads.
 func (p *porter) checkOpenCV(n *graph.Node) error {
 	switch o := n.Op.(type) {
+	case *graph.Conv:
+		if o.Extent() != o.Size {
+			return refuse(n, "OpenCV computes it without the dilation of %d: export --for darknet", o.Dilation)
+		}
 	case *graph.LocalAvgPool, *graph.Reorg3D, *graph.Contrastive:
 		return refuse(n, "OpenCV does not know [%s]: export --for darknet", n.Op.Kind())
 	case *graph.ScaleChannels:

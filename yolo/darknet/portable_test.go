@@ -67,6 +67,10 @@ var portableCases = []struct {
 	{"stray activation", "[maxpool]\nsize=3\nactivation=relu\n", ForDarknet, convKind + "maxpool " + headKinds, ""},
 	{"alpha", "[shortcut]\nfrom=-1\nalpha=.5\n", ForOpenCV, convKind + "shortcut " + headKinds, "layer 1: alpha=.5 is left out"},
 	{"beta", "[shortcut]\nfrom=-1\nbeta=.5\n", ForAny, convKind + "shortcut " + headKinds, "layer 1: beta=.5 is left out"},
+	{"dilation", "[convolutional]\nsize=3\npad=1\ndilation=2\nactivation=linear\n", ForAny, "", "layer 1 (convolutional): OpenCV computes it without the dilation of 2: export --for darknet"},
+	{"dilation", "[convolutional]\nsize=3\npad=1\ndilation=2\nactivation=linear\n", ForDarknet, convKind + convKind + headKinds, ""},
+	{"shared weights", "[convolutional]\nfilters=8\nactivation=linear\n[convolutional]\nfilters=8\nactivation=mish\nshare_index=-1\n", ForAny, convKind + convKind + convKind + headKinds, "layer 2: gets a copy of the weights of layer 1, which it shares"},
+	{"shared weights", "[convolutional]\nfilters=8\nactivation=linear\n[convolutional]\nfilters=8\nactivation=mish\nshare_index=1\n", ForDarknet, convKind + convKind + convKind + headKinds, ""},
 	{"new_coords", "[convolutional]\nfilters=6\nactivation=logistic\n[yolo]\nclasses=1\nnum=1\nanchors=4,4\nnew_coords=1\n[route]\nlayers=0\n", ForOpenCV, convKind + headKinds + " route " + headKinds, "layer 2: with new_coords OpenCV 4.6 fills the objectness column"},
 }
 

@@ -47,10 +47,14 @@ type array struct {
 }
 
 // arrays lists a network's floats in file order (src/parser.c, save_weights_upto):
-// layer by layer, each in the order of graph.Arrays.
+// layer by layer, each in the order of graph.Arrays. A layer that uses another's
+// weights has none there.
 func arrays(g *graph.Graph) []array {
 	var out []array
 	for _, n := range g.Nodes {
+		if n.Shares() {
+			continue
+		}
 		for _, a := range g.Arrays(n) {
 			out = append(out, array{n, a})
 		}
@@ -296,6 +300,7 @@ func (d *weightsReader) body(g *graph.Graph, list []array) error {
 	for n, w := range weights {
 		n.Weights = w
 	}
+	g.LinkShared()
 	return nil
 }
 

@@ -177,8 +177,14 @@ func values(options []graph.Option) map[string]string {
 	return m
 }
 
-// normal replaces the empty names of a head, which stand for the standard.
+// normal replaces the empty names of a head, which stand for the standard, and a
+// dilation without effect.
 func normal(op graph.Op) graph.Op {
+	if c, ok := op.(*graph.Conv); ok && c.Extent() == c.Size && c.Dilation != 0 {
+		plain := *c
+		plain.Dilation = 0
+		return &plain
+	}
 	o, ok := op.(*graph.Yolo)
 	if !ok {
 		return op

@@ -45,7 +45,8 @@ type builder struct {
 	outputs []Output
 
 	params    []Param
-	nodes     G.Nodes // of params
+	nodes     G.Nodes // of params, one for each layer that uses them
+	uses      []int   // by node: which of params
 	norms     []*norm
 	convs     []*onednn.Conv
 	infos     []string
@@ -263,12 +264,18 @@ func (b *builder) head(n *graph.Node) (value, error) {
 	return v, nil
 }
 
-// param makes the node of a trained vector.
+// param makes the node of a vector that n trains. One that it uses of another
+// layer's weights gets a node of its own, so that its gradient can be read.
 func (b *builder) param(n *graph.Node, r Role, data []float32) *G.Node {
-	p := Param{Node: n.ID, Role: r, Value: data}
-	x := G.NewVector(b.x, tensor.Float32, G.WithShape(len(data)), G.WithName(p.Name()), G.WithValue(newVector(data)))
-	b.params = append(b.params, p)
-	b.nodes = append(b.nodes, x)
+	p := Param{Node: b.g.Owner(n).ID, Role: r, Value: data}
+	at := slices.IndexFunc(b.params, func(o Param) bool { return o.Node == p.Node && o.Role == r })
+	if at < 0 {
+		at = len(b.params)
+		b.params = append(b.params, p)
+	}
+	use := Param{Node: n.ID, Role: r}
+	x := G.NewVector(b.x, tensor.Float32, G.WithShape(len(data)), G.WithName(use.Name()), G.WithValue(newVector(data)))
+	b.nodes, b.uses = append(b.nodes, x), append(b.uses, at)
 	return x
 }
 

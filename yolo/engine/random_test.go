@@ -92,7 +92,13 @@ func (d drawing) like(id graph.NodeID) graph.NodeID {
 func (d drawing) conv(in graph.NodeID, filters int, act graph.Activation) graph.NodeID {
 	s := d.ShapeOf(in)
 	o := &graph.Conv{Filters: filters, Size: pick(d, []int{1, 1, 2, 3, 3, 5}), Stride: 1, Groups: 1, Activation: act}
-	o.Pad = o.Size / 2
+	if d.rng.IntN(4) == 0 {
+		o.Dilation = 1 + d.rng.IntN(4)
+	}
+	o.Pad = (o.Extent() - 1) / 2
+	if o.Size == 2 {
+		o.Pad++
+	}
 	for _, groups := range []int{s.C, 2, 3} {
 		if d.rng.IntN(3) == 0 && s.C%groups == 0 && filters%groups == 0 {
 			o.Groups = groups
@@ -102,8 +108,24 @@ func (d drawing) conv(in graph.NodeID, filters int, act graph.Activation) graph.
 	return d.add(o, in)
 }
 
+// sharer draws a convolution that uses the weights of an earlier one, with another
+// dilation and activation.
+func (d drawing) sharer() bool {
+	owner := pick(d, d.Owners())
+	c := d.ShapeOf(owner.Inputs[0]).C
+	in, _ := d.any(func(s graph.Shape) bool { return s.C == c && (s.H*s.W >= 12 || !owner.Conv().BatchNorm) })
+	if owner.Conv().Size%2 == 0 || d.ShapeOf(in).C != c {
+		return false
+	}
+	o := *owner.Conv()
+	o.Dilation, o.Stride, o.Activation = 1+d.rng.IntN(3), 1, pick(d, smooth)
+	o.Pad, o.Back = (o.Extent()-1)/2, len(d.Nodes)-int(owner.ID)
+	d.add(&o, in)
+	return true
+}
+
 // kinds is the number of kinds of steps.
-const kinds = 16
+const kinds = 17
 
 // step adds operations of a kind over a node drawn at random, and returns whether
 // they fit.
@@ -170,6 +192,8 @@ func (d drawing) step(kind int) bool {
 			return false
 		}
 		d.add(&graph.Reorg{Stride: 2}, a)
+	case 16:
+		return d.sharer()
 	}
 	return true
 }
@@ -202,12 +226,19 @@ func draw(seed uint64, steps int) *graph.Graph {
 // Where a batch norm sees values that hardly vary, digits are lost.
 func TestRandomNetworks(t *testing.T) {
 	seen := map[string]bool{}
+	dilated, shared := 0, 0
 	for seed := range uint64(2 * kinds) {
 		g := draw(seed, 2+int(seed%7))
 		live := leadToHead(g)
 		for _, n := range g.Nodes {
 			if live[n.ID] {
 				seen[n.Op.Kind()] = true
+				if n.Shares() {
+					shared++
+				}
+				if c := n.Conv(); c != nil && c.Extent() > c.Size {
+					dilated++
+				}
 			}
 		}
 		batch := []int{1, 3}[seed%2]
@@ -217,6 +248,9 @@ func TestRandomNetworks(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("%s is %v", what, describe(g))
 		}
+	}
+	if dilated < 4 || shared < 4 {
+		t.Errorf("%d dilated convolutions and %d with another's weights are too few", dilated, shared)
 	}
 	want := []string{"avgpool", "convolutional", "dropout", "local_avgpool", "maxpool", "reorg", "reorg3d", "route", "sam", "scale_channels", "shortcut", "silence", "upsample", "yolo"}
 	for _, k := range want {

@@ -91,6 +91,13 @@ type Training struct {
 	loss     *G.F32
 	value    float64 // of the loss, before it became a float32
 	momentum float64
+	shared   []sharedGrad
+}
+
+// sharedGrad is the gradient by one of params from a further layer that uses it.
+type sharedGrad struct {
+	param int
+	grad  []float32
 }
 
 // NewTraining builds the training step of g, whose weights it trains in place.
@@ -156,11 +163,26 @@ func (t *Training) addLoss(b *builder, loss LossFunc) error {
 	for i, n := range derived {
 		p, ok := n.Op().(*op)
 		if !ok {
-			return fmt.Errorf("%s: its gradient is a sum, which the engine does not read", b.params[i].Name())
+			return fmt.Errorf("%s: its gradient is a sum, which the engine does not read", b.params[b.uses[i]].Name())
 		}
-		b.params[i].Grad = floats(p.out)
+		if q := &b.params[b.uses[i]]; q.Grad == nil {
+			q.Grad = floats(p.out)
+		} else {
+			t.shared = append(t.shared, sharedGrad{b.uses[i], floats(p.out)})
+		}
 	}
 	return nil
+}
+
+// addShared completes the gradients of weights that several layers use: the sum
+// over the layers, in their order.
+func (t *Training) addShared() {
+	for _, s := range t.shared {
+		sum := t.params[s.param].Grad
+		for i, v := range s.grad {
+			sum[i] += v
+		}
+	}
 }
 
 // Step runs a batch forward and backward and returns the loss. Afterwards
@@ -169,12 +191,14 @@ func (t *Training) addLoss(b *builder, loss LossFunc) error {
 //	mean = (1-m)*mean + m*batch mean    var = (1-m)*var + m*batch var (N-1)
 //
 // The batch is normalised with the biased variance, as in PyTorch; Darknet's
-// CPU code uses N-1 for both.
+// CPU code uses N-1 for both. Where layers share a batch norm, its statistics
+// move once for each of them, in their order, as in Darknet.
 func (t *Training) Step(images []float32) (loss float64, err error) {
 	defer guard(&err)
 	if err := t.run(images); err != nil {
 		return 0, err
 	}
+	t.addShared()
 	for _, n := range t.norms {
 		n.update(t.momentum)
 	}
@@ -202,9 +226,9 @@ func (n *norm) unbiased(c int) float64 {
 }
 
 // Recalibrate replaces every running mean and variance of g by its average
-// over the batches, each run forward with batch statistics. Running statistics
-// lag behind weights that change, such as shrinking gammas, and are wrong
-// after a cut.
+// over the batches, each run forward with batch statistics, and over the layers
+// that share it. Running statistics lag behind weights that change, such as
+// shrinking gammas, and are wrong after a cut.
 func Recalibrate(g *graph.Graph, o Options, batches iter.Seq2[[]float32, error]) (err error) {
 	defer guard(&err)
 	onednn.SetThreads(o.Threads)
@@ -214,11 +238,11 @@ func Recalibrate(g *graph.Graph, o Options, batches iter.Seq2[[]float32, error])
 	}
 	m := newMachine(b)
 	defer m.Close()
-	sums := make([][2][]float64, len(m.norms))
-	for i, n := range m.norms {
-		sums[i] = [2][]float64{make([]float64, len(n.mean)), make([]float64, len(n.mean))}
+	averages := make(map[*graph.Weights]*average)
+	for _, n := range m.norms {
+		averages[n.weights] = &average{mean: make([]float64, len(n.mean)), variance: make([]float64, len(n.mean))}
 	}
-	count := 0
+	ran := false
 	for images, err := range batches {
 		if err != nil {
 			return err
@@ -226,22 +250,37 @@ func Recalibrate(g *graph.Graph, o Options, batches iter.Seq2[[]float32, error])
 		if err := m.run(images); err != nil {
 			return err
 		}
-		count++
-		for i, n := range m.norms {
-			for c := range n.mean {
-				sums[i][0][c] += float64(n.mean[c])
-				sums[i][1][c] += n.unbiased(c)
-			}
+		ran = true
+		for _, n := range m.norms {
+			averages[n.weights].add(n)
 		}
 	}
-	if count == 0 {
+	if !ran {
 		return fmt.Errorf("engine: no batch to recalibrate batch norms with")
 	}
-	for i, n := range m.norms {
-		for c := range n.mean {
-			n.weights.Mean[c] = float32(sums[i][0][c] / float64(count))
-			n.weights.Var[c] = float32(sums[i][1][c] / float64(count))
-		}
+	for w, a := range averages {
+		a.set(w)
 	}
 	return nil
+}
+
+// average sums up statistics of a batch norm.
+type average struct {
+	mean, variance []float64
+	count          int
+}
+
+func (a *average) add(n *norm) {
+	a.count++
+	for c := range n.mean {
+		a.mean[c] += float64(n.mean[c])
+		a.variance[c] += n.unbiased(c)
+	}
+}
+
+func (a *average) set(w *graph.Weights) {
+	for c := range a.mean {
+		w.Mean[c] = float32(a.mean[c] / float64(a.count))
+		w.Var[c] = float32(a.variance[c] / float64(a.count))
+	}
 }

@@ -63,7 +63,7 @@ type Node struct {
 	Op      Op
 	Inputs  []NodeID // in the order that the operation reads them
 	Out     Shape    // filled in by Graph.Infer
-	Weights *Weights // nil for an operation that owns none, or before loading
+	Weights *Weights // nil for an operation that has none, or before loading; of Graph.Owner
 	Options []Option // keys that change nothing at inference, in file order
 
 	// Mentions are the layers that options name for training only, such as
@@ -203,18 +203,29 @@ func (g *Graph) FeedsHead(id NodeID) bool {
 	return false
 }
 
-// Clone returns a deep copy, weights included.
+// Clone returns a deep copy, weights included. What uses an owner's weights does
+// so in the copy.
 func (g *Graph) Clone() *Graph {
 	out := &Graph{Net: g.Net, Source: g.Source}
 	out.Net.Options = slices.Clone(g.Net.Options)
 	for _, n := range g.Nodes {
-		c := *n
-		c.Op = n.Op.clone()
-		c.Inputs = slices.Clone(n.Inputs)
-		c.Weights = n.Weights.Clone()
-		c.Options = slices.Clone(n.Options)
-		c.Mentions = slices.Clone(n.Mentions)
-		out.Nodes = append(out.Nodes, &c)
+		bare := *n
+		if n.Shares() {
+			bare.Weights = nil
+		}
+		out.Nodes = append(out.Nodes, bare.Clone())
 	}
+	out.LinkShared()
 	return out
+}
+
+// Clone returns a deep copy, with weights that it shares with no other node.
+func (n *Node) Clone() *Node {
+	c := *n
+	c.Op = n.Op.clone()
+	c.Inputs = slices.Clone(n.Inputs)
+	c.Weights = n.Weights.Clone()
+	c.Options = slices.Clone(n.Options)
+	c.Mentions = slices.Clone(n.Mentions)
+	return &c
 }

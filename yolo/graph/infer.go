@@ -69,6 +69,9 @@ func (g *Graph) inferNode(i int, n *Node) error {
 		if k := float64(c.Filters) * float64(in[0].C/c.Groups) * float64(c.Size) * float64(c.Size); k > MaxKernel {
 			return fmt.Errorf("kernel of %.3g weights is over the limit of %d", k, MaxKernel)
 		}
+		if err := g.checkOwner(n, c); err != nil {
+			return err
+		}
 	}
 	n.Out = out
 	return nil
@@ -110,6 +113,9 @@ func (g *Graph) checkWeights(n *Node) error {
 	if n.Weights.Len() != sum {
 		return fmt.Errorf("has %d weights, want %d", n.Weights.Len(), sum)
 	}
+	if o := g.Owner(n); o.Weights != n.Weights {
+		return fmt.Errorf("has weights of its own instead of those of %v", o)
+	}
 	return nil
 }
 
@@ -138,7 +144,8 @@ func (a Array) In(w *Weights) *[]float32 {
 
 // Arrays lists what a node's weights consist of, in the order of Darknet's
 // weights files: for a convolution the biases, then with batch norm gamma, mean
-// and variance, then the kernel. The shapes must be known.
+// and variance, then the kernel. For one that uses another's weights they are
+// that one's. The shapes must be known.
 func (g *Graph) Arrays(n *Node) []Array {
 	switch o := n.Op.(type) {
 	case *Conv:

@@ -42,7 +42,24 @@ type Conv struct {
 	Groups     int
 	BatchNorm  bool
 	Activation Activation
+
+	// Dilation is the distance in pixels between the taps of the kernel (Yu &
+	// Koltun, ICLR 2016, arXiv:1511.07122); 0 means 1.
+	Dilation int
+	// Back is how many layers before this one the convolution stands whose
+	// weights it uses, batch norm included; 0: it has its own. See Graph.Owner.
+	Back int
 }
+
+// MaxDilation bounds Conv.Dilation, so that no padding overflows.
+const MaxDilation = 1 << 10
+
+// Spacing returns the distance between taps, at least 1.
+func (o *Conv) Spacing() int { return max(1, o.Dilation) }
+
+// Extent returns the pixels from the first tap of a row of the kernel to the
+// last, (R-1)*Dilation + 1.
+func (o *Conv) Extent() int { return (o.Size-1)*o.Spacing() + 1 }
 
 // MaxPool takes the maximum of Size x Size windows. Padding is Darknet's total
 // padding: a window starts Padding/2 (rounded down) before its stride position.

@@ -19,8 +19,11 @@ func (o *Conv) infer(in []Shape) (Shape, error) {
 	if err := knownActivation(o.Activation); err != nil {
 		return Shape{}, err
 	}
-	out := func(n int) int { return (n+2*o.Pad-o.Size)/o.Stride + 1 }
-	return Shape{o.Filters, out(in[0].H), out(in[0].W)}, fitsWindow(in[0], o.Size-2*o.Pad)
+	if o.Dilation < 0 || o.Dilation > MaxDilation {
+		return Shape{}, fmt.Errorf("dilation %d: must be in 1 to %d", o.Dilation, MaxDilation)
+	}
+	out := func(n int) int { return (n+2*o.Pad-o.Extent())/o.Stride + 1 }
+	return Shape{o.Filters, out(in[0].H), out(in[0].W)}, fitsWindow(in[0], o.Extent()-2*o.Pad)
 }
 
 func (o *MaxPool) infer(in []Shape) (Shape, error) {

@@ -44,7 +44,8 @@ const (
 // 2015, arXiv:1502.01852, eq. 10 and 15), those that feed a head with std =
 // 0.01. Biases are 0 outside the heads; a batch norm starts as the identity,
 // and a shortcut with weights counts all its inputs alike. The numbers of a
-// layer depend on the seed, its position and its size only.
+// layer depend on the seed, its position and its size only; one that uses another's
+// weights gets that one's.
 func InitWeights(g *graph.Graph, seed uint64) error {
 	if err := g.Infer(); err != nil {
 		return fmt.Errorf("initial weights: %w", err)
@@ -53,11 +54,14 @@ func InitWeights(g *graph.Graph, seed uint64) error {
 		c := g.ShapeOf(n.Inputs[0]).C
 		switch o := n.Op.(type) {
 		case *graph.Conv:
-			initConv(n, c, g.FeedsHead(n.ID), seed)
+			if !n.Shares() {
+				initConv(n, c, g.FeedsHead(n.ID), seed)
+			}
 		case *graph.Shortcut:
 			initShortcut(n, o.ScaleLen(len(n.Inputs), c))
 		}
 	}
+	g.LinkShared()
 	for _, h := range g.Heads() {
 		if id := h.Inputs[0]; id != graph.Input && g.Nodes[id].Conv() != nil {
 			initHeadBias(g.Nodes[id].Weights.Bias, h.Yolo())

@@ -219,3 +219,23 @@ func TestInitWeightsOfBrokenGraph(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+// Weights that several layers use are drawn once.
+func TestSharedWeights(t *testing.T) {
+	g := &graph.Graph{Net: graph.Net{Channels: 4, Height: 6, Width: 6}}
+	g.Add(&graph.Conv{Filters: 4, Size: 3, Stride: 1, Pad: 1, Groups: 1, BatchNorm: true, Activation: graph.Leaky}, graph.Input)
+	g.Add(&graph.Conv{Filters: 4, Size: 3, Stride: 1, Pad: 2, Groups: 1, BatchNorm: true, Activation: graph.Leaky, Dilation: 2, Back: 1}, 0)
+	alone := g.Clone()
+	alone.Nodes = alone.Nodes[:1]
+	for _, g := range []*graph.Graph{g, alone} {
+		if err := InitWeights(g, 3); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.CheckWeights(); err != nil {
+			t.Error(err)
+		}
+	}
+	if !slices.Equal(g.Nodes[0].Weights.Kernel, alone.Nodes[0].Weights.Kernel) {
+		t.Error("the kernel is not that of the owner alone")
+	}
+}

@@ -204,7 +204,7 @@ func conv(op *graph.Conv, w *graph.Weights, x []float64, in, out graph.Shape) []
 
 // addTap adds one weight's products to a filter's response.
 func addTap(op *graph.Conv, y, x []float64, in, out graph.Shape, tap int, weight float64) {
-	r, s := tap/op.Size-op.Pad, tap%op.Size-op.Pad
+	r, s := tap/op.Size*op.Spacing()-op.Pad, tap%op.Size*op.Spacing()-op.Pad
 	top, bottom := seen(r, op.Stride, in.H, out.H)
 	left, right := seen(s, op.Stride, in.W, out.W)
 	for oy := top; oy < bottom; oy++ {

@@ -36,6 +36,15 @@ func (n Net) Conv(in graph.NodeID, filters, size, groups int, act graph.Activati
 // ConvOp adds any convolution.
 func (n Net) ConvOp(in graph.NodeID, op graph.Conv) graph.NodeID { return n.add(&op, in) }
 
+// Use adds a convolution with the weights of an earlier one, at another stride and
+// dilation.
+func (n Net) Use(owner, in graph.NodeID, stride, dilation int, act graph.Activation) graph.NodeID {
+	op := *n.Nodes[owner].Conv()
+	op.Stride, op.Dilation, op.Activation = stride, dilation, act
+	op.Pad, op.Back = (op.Extent()-1)/2, len(n.Nodes)-int(owner)
+	return n.add(&op, in)
+}
+
 // Route adds a concatenation.
 func (n Net) Route(in ...graph.NodeID) graph.NodeID { return n.Slice(1, 0, in...) }
 
@@ -87,6 +96,7 @@ func (n Net) Fill(seed uint64) *graph.Graph {
 		}
 		c.Weights = w
 	}
+	n.LinkShared()
 	for _, m := range n.Nodes {
 		if o, ok := m.Op.(*graph.Shortcut); ok && o.Scaling != graph.NoScaling {
 			m.Weights = &graph.Weights{Scale: make([]float32, o.ScaleLen(len(m.Inputs), m.Out.C))}

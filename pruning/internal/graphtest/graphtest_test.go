@@ -10,30 +10,41 @@ import (
 	"yoloprune/yolo/graph"
 )
 
-// kinds are all that a graph can have.
+// kinds are all that a graph can have, weights used twice and dilation among them.
 var kinds = []string{
 	"convolutional", "maxpool", "avgpool", "local_avgpool", "upsample", "shortcut", "route", "scale_channels", "sam",
-	"dropout", "reorg", "reorg3d", "silence", "contrastive", "yolo",
+	"dropout", "reorg", "reorg3d", "silence", "contrastive", "yolo", "shared", "dilated",
 }
 
 // Every layer of random graphs against the reference engine, which is written
 // apart from this package; rounds are added until each kind was there.
 func TestForwardIsTheReferences(t *testing.T) {
 	ran := map[string]bool{}
-	for round := 0; round < 10 && len(ran) < len(kinds); round++ {
+	for round := 0; round < 10 && !all(ran); round++ {
 		rapid.Check(t, func(t *rapid.T) {
-			g := Random(t)
+			g := RandomSharing(t)
 			compare(t, g, Image(g, rapid.Uint64().Draw(t, "image")))
 			for _, n := range g.Nodes {
 				ran[n.Op.Kind()] = true
+				ran["shared"] = ran["shared"] || n.Shares()
+				ran["dilated"] = ran["dilated"] || n.Conv() != nil && n.Conv().Extent() > n.Conv().Size
 			}
 		})
 	}
 	for _, kind := range kinds {
 		if !ran[kind] {
-			t.Errorf("no graph had a %s", kind)
+			t.Errorf("no graph had %s", kind)
 		}
 	}
+}
+
+func all(ran map[string]bool) bool {
+	for _, kind := range kinds {
+		if !ran[kind] {
+			return false
+		}
+	}
+	return true
 }
 
 func compare(t *rapid.T, g *graph.Graph, image []float64) {

@@ -15,12 +15,18 @@ import (
 // If all are 1, every layer that is drawn makes constant channels of constant
 // ones; what does not do that is left out: padding, a gate that differs from
 // pixel to pixel, and several channels that become one.
-func Random(t *rapid.T, sizes ...int) *graph.Graph {
+func Random(t *rapid.T, sizes ...int) *graph.Graph { return random(t, false, sizes) }
+
+// RandomSharing is Random with convolutions that use the weights of others. Where
+// only constant channels are drawn, these read what the others read.
+func RandomSharing(t *rapid.T, sizes ...int) *graph.Graph { return random(t, true, sizes) }
+
+func random(t *rapid.T, sharing bool, sizes []int) *graph.Graph {
 	if len(sizes) == 0 {
 		sizes = []int{1, 3}
 	}
 	size := rapid.IntRange(3, 7).Draw(t, "size")
-	s := sketch{New(rapid.IntRange(1, 4).Draw(t, "channels"), size, size), t, sizes}
+	s := sketch{New(rapid.IntRange(1, 4).Draw(t, "channels"), size, size), t, sizes, sharing}
 	s.Conv(graph.Input, rapid.SampledFrom([]int{4, 8, 16, 24}).Draw(t, "filters"), sizes[len(sizes)-1], 1, graph.Leaky)
 	for range rapid.IntRange(2, 14).Draw(t, "layers") {
 		s.grow()
@@ -32,8 +38,9 @@ func Random(t *rapid.T, sizes ...int) *graph.Graph {
 // sketch is a graph that is being drawn.
 type sketch struct {
 	Net
-	t     *rapid.T
-	sizes []int
+	t       *rapid.T
+	sizes   []int
+	sharing bool // convolutions may use others' weights
 }
 
 func (s sketch) constant() bool { return slices.Max(s.sizes) == 1 }
@@ -50,6 +57,9 @@ func (s sketch) grow() {
 	}
 	if !s.constant() {
 		kinds = append(kinds, s.gate, s.reverse)
+	}
+	if s.sharing {
+		kinds = append(kinds, s.use, s.use, s.use, s.use)
 	}
 	kinds[s.upTo("kind", len(kinds)-1)](from)
 }
@@ -87,8 +97,30 @@ func (s sketch) conv(from graph.NodeID) {
 	if s.upTo("logistic", 9) == 0 {
 		act = graph.Logistic
 	}
-	s.ConvOp(from, graph.Conv{Filters: filters, Size: size, Stride: rapid.IntRange(1, 2).Draw(s.t, "stride"), Pad: size / 2,
-		Groups: groups, BatchNorm: s.upTo("bn", 4) > 0, Activation: act})
+	dilation := 1
+	if s.upTo("dilated", 3) == 0 {
+		dilation = rapid.IntRange(2, 4).Draw(s.t, "dilation")
+	}
+	s.ConvOp(from, graph.Conv{Filters: filters, Size: size, Stride: rapid.IntRange(1, 2).Draw(s.t, "stride"), Pad: size / 2 * dilation,
+		Groups: groups, BatchNorm: s.upTo("bn", 4) > 0, Activation: act, Dilation: dilation})
+}
+
+// use adds a convolution with the weights of another. A mask cannot make a channel
+// zero that is behind a logistic for one of them only.
+func (s sketch) use(graph.NodeID) {
+	owner := rapid.SampledFrom(s.Owners()).Draw(s.t, "owner")
+	c := s.ShapeOf(owner.Inputs[0]).C
+	from := []graph.NodeID{owner.Inputs[0]}
+	for _, n := range s.Nodes {
+		if n.Out.C == c && !s.constant() {
+			from = append(from, n.ID)
+		}
+	}
+	act := graph.Logistic
+	if owner.Conv().Activation != act {
+		act = s.activation()
+	}
+	s.Use(owner.ID, rapid.SampledFrom(from).Draw(s.t, "of"), rapid.IntRange(1, 2).Draw(s.t, "stride"), rapid.IntRange(1, 3).Draw(s.t, "dilation"), act)
 }
 
 func (s sketch) pool(from graph.NodeID) {

@@ -147,6 +147,7 @@ struct yp_conv {
   static memory::desc planar(const yp_desc& d) { return activation(d, tag::nchw); }
   dims strides() const { return {s.stride, s.stride}; }
   dims pads() const { return {s.pad, s.pad}; }
+  dims dilates() const { return {s.dilation - 1, s.dilation - 1}; }  // oneDNN counts the pixels between taps
   void note(const char* pass, const char* impl, bool moved) {
     info += std::string(info.empty() ? "" : ", ") + pass + " " + impl + (moved ? " with reorder" : "");
   }
@@ -161,9 +162,9 @@ struct yp_conv {
     return choose<fwd::primitive_desc>(s, [&](Orders o) {
       auto x = activation(s.src, o.src), y = activation(s.dst, o.dst), k = kernel(s, true);
       if (s.training)
-        return fwd::primitive_desc({prop_kind::forward_training, algorithm::convolution_direct, x, k, y, strides(), pads(), pads()}, attr, cpu());
+        return fwd::primitive_desc({prop_kind::forward_training, algorithm::convolution_direct, x, k, y, strides(), dilates(), pads(), pads()}, attr, cpu());
       memory::desc b(dims{s.dst.c}, memory::data_type::f32, tag::x);
-      return fwd::primitive_desc({prop_kind::forward_inference, algorithm::convolution_direct, x, k, b, y, strides(), pads(), pads()}, attr, cpu());
+      return fwd::primitive_desc({prop_kind::forward_inference, algorithm::convolution_direct, x, k, b, y, strides(), dilates(), pads(), pads()}, attr, cpu());
     });
   }
 
@@ -172,7 +173,7 @@ struct yp_conv {
     std::optional<bwd_d::primitive_desc> pd;
     if (hint)
       pd = choose<bwd_d::primitive_desc>(s, [&](Orders o) {
-        return bwd_d::primitive_desc({algorithm::convolution_direct, activation(s.src, o.src), kernel(s, true), activation(s.dst, o.dst), strides(), pads(), pads()}, cpu(), *hint);
+        return bwd_d::primitive_desc({algorithm::convolution_direct, activation(s.src, o.src), kernel(s, true), activation(s.dst, o.dst), strides(), dilates(), pads(), pads()}, cpu(), *hint);
       });
     if (pd) d.emplace(*pd);
     ddy.init(dst(), pd ? pd->diff_dst_desc() : planar(s.dst), true);
@@ -185,7 +186,7 @@ struct yp_conv {
     std::optional<bwd_w::primitive_desc> pd;
     if (hint)
       pd = choose<bwd_w::primitive_desc>(s, [&](Orders o) {
-        return bwd_w::primitive_desc({algorithm::convolution_direct, activation(s.src, o.src), kernel(s, true), activation(s.dst, o.dst), strides(), pads(), pads()}, cpu(), *hint);
+        return bwd_w::primitive_desc({algorithm::convolution_direct, activation(s.src, o.src), kernel(s, true), activation(s.dst, o.dst), strides(), dilates(), pads(), pads()}, cpu(), *hint);
       });
     if (pd) w.emplace(*pd);
     wx.init(src(), pd ? pd->src_desc() : planar(s.src), true);

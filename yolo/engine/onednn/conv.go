@@ -41,7 +41,7 @@ func NewConv(s ConvSpec) (*Conv, error) {
 	}
 	cs := C.yp_conv_spec{
 		src: s.Src.c(), dst: s.Dst.c(),
-		groups: C.int(s.Op.Groups), size: C.int(s.Op.Size), stride: C.int(s.Op.Stride), pad: C.int(s.Op.Pad),
+		groups: C.int(s.Op.Groups), size: C.int(s.Op.Size), stride: C.int(s.Op.Stride), pad: C.int(s.Op.Pad), dilation: C.int(s.Op.Spacing()),
 		training: flag(s.Training), need_dx: flag(s.NeedDX), act: activations[s.Op.Activation],
 		direct: flag(s.direct),
 	}
@@ -52,9 +52,9 @@ func NewConv(s ConvSpec) (*Conv, error) {
 	return &Conv{spec: s, h: h}, nil
 }
 
-// out is the output's shape: P = (H + 2*pad - R)/stride + 1, rounded down.
+// out is the output's shape: P = (H + 2*pad - extent)/stride + 1, rounded down.
 func (s ConvSpec) out() graph.Shape {
-	side := func(n int) int { return (n+2*s.Op.Pad-s.Op.Size)/s.Op.Stride + 1 }
+	side := func(n int) int { return (n+2*s.Op.Pad-s.Op.Extent())/s.Op.Stride + 1 }
 	return graph.Shape{C: s.Op.Filters, H: side(s.Src.Shape.H), W: side(s.Src.Shape.W)}
 }
 

@@ -21,20 +21,21 @@ type convCase struct {
 
 func (c convCase) String() string {
 	o := c.op
-	return fmt.Sprintf("n%d %dx%dx%d to %d size %d stride %d pad %d groups %d", c.n, c.c, c.h, c.w, o.Filters, o.Size, o.Stride, o.Pad, o.Groups)
+	return fmt.Sprintf("n%d %dx%dx%d to %d size %d stride %d pad %d groups %d dilation %d", c.n, c.c, c.h, c.w, o.Filters, o.Size, o.Stride, o.Pad, o.Groups, o.Spacing())
 }
 
 func (c convCase) src() graph.Shape { return graph.Shape{C: c.c, H: c.h, W: c.w} }
 
-// dst is the output's shape: P = (H + 2*pad - R)/stride + 1, rounded down.
+// dst is the output's shape: P = (H + 2*pad - (R-1)*d - 1)/stride + 1, rounded
+// down.
 func (c convCase) dst() graph.Shape {
-	side := func(n int) int { return (n+2*c.op.Pad-c.op.Size)/c.op.Stride + 1 }
+	side := func(n int) int { return (n+2*c.op.Pad-(c.op.Size-1)*c.op.Spacing()-1)/c.op.Stride + 1 }
 	return graph.Shape{C: c.op.Filters, H: side(c.h), W: side(c.w)}
 }
 
 func (c convCase) ref() ref.Conv {
 	o := c.op
-	return ref.Conv{Filters: o.Filters, Size: o.Size, Stride: o.Stride, Pad: o.Pad, Groups: o.Groups}
+	return ref.Conv{Filters: o.Filters, Size: o.Size, Stride: o.Stride, Pad: o.Pad, Groups: o.Groups, Dilation: o.Spacing()}
 }
 
 // spec is the fast convolution of a case with activations in one order.
@@ -151,6 +152,51 @@ func TestConvGroups(t *testing.T) {
 		s := c.spec(orders[i%len(orders)], false)
 		s.direct = true
 		checkInference(t, s, graph.Activations[i%len(graph.Activations)], want, bias)
+	}
+}
+
+// dilated lists convolutions with taps that are not neighbours, dense, grouped and
+// depthwise, with paddings that keep the size, none, and more; some images are
+// smaller than the kernel's extent, so that taps see nothing but the frame.
+func dilated() []convCase {
+	var out []convCase
+	sides := [][2]int{{13, 9}, {7, 7}, {5, 8}, {1, 4}}
+	for _, k := range [][3]int{{3, 5, 1}, {16, 32, 1}, {37, 19, 1}, {8, 16, 2}, {24, 24, 24}, {6, 12, 6}} {
+		for _, size := range []int{1, 2, 3, 5} {
+			for _, dilation := range []int{2, 3, 7} {
+				i := len(out)
+				o := graph.Conv{Filters: k[1], Size: size, Stride: 1 + i/2%2, Groups: k[2], Dilation: dilation}
+				o.Pad = []int{(size - 1) * dilation / 2, 0, size * dilation}[i%3]
+				if size == 1 {
+					o.Stride = 1 // strides are refused; see TestSubsample
+				}
+				side, least := sides[i/3%4], (size-1)*dilation+1-2*o.Pad
+				out = append(out, convCase{1 + i%2, k[0], max(side[0], least), max(side[1], least), o})
+			}
+		}
+	}
+	return out
+}
+
+// Dilated convolutions in every order, for training and for inference, on oneDNN
+// and on our own kernels.
+func TestConvDilated(t *testing.T) {
+	for i, c := range dilated() {
+		rng := rand.New(rand.NewPCG(10, uint64(i)))
+		want, bias := convTruth(rng, c), normal(rng, c.op.Filters, 0, 1)
+		for _, o := range orders {
+			checkTraining(t, fmt.Sprintf("%v %v", o, c), c.spec(o, true), want)
+			checkInference(t, c.spec(o, false), graph.Mish, want, bias)
+		}
+		checkDirect(t, c, orders[i%len(orders)], want)
+		s := c.spec(orders[i%len(orders)], false)
+		s.direct = true
+		checkInference(t, s, graph.Activations[i%len(graph.Activations)], want, bias)
+		if c.c <= 4 {
+			s := c.spec(Blocked8, true)
+			s.Src.Order, s.NeedDX = NCHW, false
+			checkTraining(t, fmt.Sprintf("image, %v", c), s, want)
+		}
 	}
 }
 
@@ -282,7 +328,7 @@ func checkInference(t *testing.T, s ConvSpec, act graph.Activation, in truth, bi
 		}
 		return p.Infer(pack(s.Src, in.x), y)
 	})
-	z := ref.Conv{Filters: op.Filters, Size: op.Size, Stride: op.Stride, Pad: op.Pad, Groups: op.Groups}.Forward(in.x, in.w, bias)
+	z := convCase{op: op}.ref().Forward(in.x, in.w, bias)
 	what := fmt.Sprintf("%v %v %v", s.Dst.Order, act, op)
 	near(t, what, unpack(t, what, s.Dst, y), ref.ActivateForward(act, z).Data)
 }

@@ -1,6 +1,6 @@
 // Convolution as it is written,
-//   y[n,k,p,q] = sum over c,r,s of w[k,c,r,s] * x[n, first(k)+c, p*stride-pad+r, q*stride-pad+s]
-// where x is zero outside the image and first(k) is the first channel of filter
+//   y[n,k,p,q] = sum over c,r,s of w[k,c,r,s] * x[n, first(k)+c, p*stride-pad+r*d, q*stride-pad+s*d]
+// with d the dilation, where x is zero outside the image and first(k) is the first channel of filter
 // k's group. A kernel value meets a whole row of the image at once, which
 // vectorises for every number of channels.
 #include "direct.h"
@@ -10,7 +10,7 @@ namespace yp {
 namespace {
 
 // The outputs [first, last) along one side whose tap falls on the image; output
-// q reads q*stride - pad + tap.
+// q reads q*stride - pad + tap, tap in pixels.
 struct Span {
   int first, last, offset;
   Span(int in, int out, int stride, int pad, int tap) : offset(tap - pad) {
@@ -55,7 +55,8 @@ YP_CLONES float product(int n, const float* x, int stride, const float* y) {
 // Calls row(x, y, count) for the rows of a plane that a tap joins: x advances by
 // the stride for every y.
 template <class F> void rows(const yp_conv_spec& s, int tap, F row) {
-  const Span h(s.src.h, s.dst.h, s.stride, s.pad, tap / s.size), w(s.src.w, s.dst.w, s.stride, s.pad, tap % s.size);
+  const Span h(s.src.h, s.dst.h, s.stride, s.pad, tap / s.size * s.dilation),
+      w(s.src.w, s.dst.w, s.stride, s.pad, tap % s.size * s.dilation);
   if (w.length() == 0) return;
   for (int p = h.first; p < h.last; p++)
     row((long)(p * s.stride + h.offset) * s.src.w + w.first * s.stride + w.offset, (long)p * s.dst.w + w.first, w.length());

@@ -26,6 +26,7 @@ typedef struct yp_conv yp_conv;
 typedef struct {
   yp_desc src, dst;
   int groups, size, stride, pad;
+  int dilation;              // distance between taps, at least 1
   int training;              // forward without bias and activation, plus both backward passes
   int need_dx;               // training: the data gradient is wanted
   int act;                   // inference: fused behind the bias

@@ -2,15 +2,18 @@ package ref
 
 // Conv is a convolution (cross-correlation) without batch norm and activation:
 // K filters (Filters) of R x S pixels (Size x Size). With groups, filter k
-// reads only the C/groups channels of its own group, k/(K/groups).
-type Conv struct{ Filters, Size, Stride, Pad, Groups int }
+// reads only the C/groups channels of its own group, k/(K/groups). Dilation is
+// the distance between taps; 0 means 1.
+type Conv struct{ Filters, Size, Stride, Pad, Groups, Dilation int }
+
+func (o Conv) spacing() int { return max(1, o.Dilation) }
 
 // Forward computes
 //
-//	y[n,p,q,k] = b[k] + sum over r,s,c of x[n, p*stride-pad+r, q*stride-pad+s, first(k)+c] * w[k,c,r,s]
+//	y[n,p,q,k] = b[k] + sum over r,s,c of x[n, p*stride-pad+r*d, q*stride-pad+s*d, first(k)+c] * w[k,c,r,s]
 //	first(k) = k/(K/groups) * C/groups
 //
-// where x is zero outside the image. A nil b adds nothing.
+// with d the dilation, where x is zero outside the image. A nil b adds nothing.
 func (o Conv) Forward(x Tensor, w, b []float32) Tensor {
 	// x N,H,W,C; w K,C/groups,R,S; b K; y N,P,Q,K
 	y := o.output(x)
@@ -75,13 +78,13 @@ func (o Conv) products(x, y Tensor, f func(xi, wi, yi int)) {
 
 // windows calls f for every output pixel n,p,q and every kernel pixel
 // rs = r*S+s that falls on the image, there on the input pixel
-// n, p*stride-pad+r, q*stride-pad+s.
+// n, p*stride-pad+r*d, q*stride-pad+s*d.
 func (o Conv) windows(x, y Tensor, f func(xpixel, rs, ypixel int)) {
 	for ypixel := range y.pixels() {
 		n, p, q := y.position(ypixel)
 		for rs := range o.Size * o.Size {
-			h := p*o.Stride - o.Pad + rs/o.Size
-			w := q*o.Stride - o.Pad + rs%o.Size
+			h := p*o.Stride - o.Pad + rs/o.Size*o.spacing()
+			w := q*o.Stride - o.Pad + rs%o.Size*o.spacing()
 			if x.contains(h, w) {
 				f(x.pixel(n, h, w), rs, ypixel)
 			}
@@ -90,8 +93,8 @@ func (o Conv) windows(x, y Tensor, f func(xpixel, rs, ypixel int)) {
 }
 
 // output returns a tensor of zeros with the shape of the output:
-// P = (H + 2*pad - R)/stride + 1, rounded down, and Q likewise.
+// P = (H + 2*pad - (R-1)*d - 1)/stride + 1, rounded down, and Q likewise.
 func (o Conv) output(x Tensor) Tensor {
-	side := func(n int) int { return (n+2*o.Pad-o.Size)/o.Stride + 1 }
+	side := func(n int) int { return (n+2*o.Pad-(o.Size-1)*o.spacing()-1)/o.Stride + 1 }
 	return New(x.N, side(x.H), side(x.W), o.Filters)
 }

@@ -33,12 +33,25 @@ type Net struct {
 type Gradients struct {
 	Images Tensor
 	Nodes  []Tensor    // by the node's output
-	Params []ConvGrads // by the node's weights; empty for a node without
+	Params []ConvGrads // by the node's own weights, wherever they are used; empty for a node without
 }
 
 // ConvGrads are the gradients of one convolution's graph.Weights. Bias is
 // beta's with a batch norm; Gamma is nil without one.
 type ConvGrads struct{ Kernel, Bias, Gamma []float32 }
+
+// add adds the gradients of another use of the same weights.
+func (g *ConvGrads) add(o ConvGrads) {
+	if g.Kernel == nil {
+		*g = o
+		return
+	}
+	for _, v := range [][2][]float32{{g.Kernel, o.Kernel}, {g.Bias, o.Bias}, {g.Gamma, o.Gamma}} {
+		for i := range v[0] {
+			v[0][i] += v[1][i]
+		}
+	}
+}
 
 // NewNet checks the graph and its weights. It calls g.Infer.
 func NewNet(g *graph.Graph) (*Net, error) {
@@ -173,7 +186,7 @@ func (n *Net) backward(node *graph.Node, g *Gradients) []Tensor {
 	switch o := node.Op.(type) {
 	case *graph.Conv:
 		dx, grads := n.backwardConv(node, o, dy)
-		g.Params[node.ID] = grads
+		g.Params[n.graph.Owner(node).ID].add(grads)
 		return []Tensor{dx}
 	case *graph.MaxPool:
 		return []Tensor{MaxPool(*o).Backward(xs[0], dy)}
@@ -237,7 +250,7 @@ func (n *Net) backwardConv(node *graph.Node, o *graph.Conv, dy Tensor) (Tensor, 
 }
 
 func sectionOf(o *graph.Conv) ConvBNAct {
-	return ConvBNAct{Conv{o.Filters, o.Size, o.Stride, o.Pad, o.Groups}, o.Activation}
+	return ConvBNAct{Conv{o.Filters, o.Size, o.Stride, o.Pad, o.Groups, o.Spacing()}, o.Activation}
 }
 
 // inputs returns the tensors that a node reads.

@@ -114,10 +114,10 @@ func TestConvBNActDifferences(t *testing.T) {
 		n, h, w, c int
 		o          ConvBNAct
 	}{
-		{2, 4, 4, 3, ConvBNAct{Conv{4, 3, 1, 1, 1}, graph.Mish}},
-		{1, 6, 5, 4, ConvBNAct{Conv{6, 3, 2, 1, 2}, graph.Swish}},
-		{2, 3, 3, 3, ConvBNAct{Conv{3, 3, 1, 1, 3}, graph.Logistic}},
-		{2, 3, 3, 5, ConvBNAct{Conv{2, 1, 1, 0, 1}, graph.Linear}},
+		{2, 4, 4, 3, ConvBNAct{Conv{4, 3, 1, 1, 1, 1}, graph.Mish}},
+		{1, 6, 5, 4, ConvBNAct{Conv{6, 3, 2, 1, 2, 1}, graph.Swish}},
+		{2, 3, 3, 3, ConvBNAct{Conv{3, 3, 1, 1, 3, 1}, graph.Logistic}},
+		{2, 3, 3, 5, ConvBNAct{Conv{2, 1, 1, 0, 1, 1}, graph.Linear}},
 	} {
 		rng := rand.New(rand.NewPCG(5, 0))
 		k := c.o.Conv.Filters
