@@ -57,10 +57,10 @@ func TestScores(t *testing.T) {
 		live Live
 		want []float64
 	}{
-		{"scales add up", BNScale(g), nil, []float64{0.5 + 0.1, 2 + 1}},
-		{"scales do not look at inputs", BNScale(g), live, []float64{0.5 + 0.1, 2 + 1}},
-		{"independent", FilterScale(g), nil, []float64{0.5*2 + 0.1*9, 2*5 + 1*6}},
-		{"greedy, channel 0 gone", FilterScale(g), live, []float64{0.5*2 + 0.1*5, 2*5 + 1*6}},
+		{"scales add up", newCriterion(t, g, Options{Criterion: "bn-scale"}), nil, []float64{0.5 + 0.1, 2 + 1}},
+		{"scales do not look at inputs", newCriterion(t, g, Options{Criterion: "bn-scale"}), live, []float64{0.5 + 0.1, 2 + 1}},
+		{"independent", newCriterion(t, g, Options{Criterion: "bn-scale-filter"}), nil, []float64{0.5*2 + 0.1*9, 2*5 + 1*6}},
+		{"greedy, channel 0 gone", newCriterion(t, g, Options{Criterion: "bn-scale-filter"}), live, []float64{0.5*2 + 0.1*5, 2*5 + 1*6}},
 	} {
 		got, why := c.crit.Score(gr, c.live)
 		if d := cmp.Diff(c.want, got, near); d != "" || why != "" {
@@ -82,7 +82,7 @@ func TestGroupedFilterNorm(t *testing.T) {
 	copy(g.Nodes[1].Weights.Kernel, []float32{1, 2, 3, 4, 5, 6, 7, 8})
 	live := Live{}
 	live.Cut(g, groupOf(t, g, 0), []bool{true, false, false, true})
-	got, _ := FilterScale(g).Score(groupOf(t, g, 1), live)
+	got, _ := newCriterion(t, g, Options{Criterion: "bn-scale-filter"}).Score(groupOf(t, g, 1), live)
 	if d := cmp.Diff([]float64{1, 3, 6, 8}, got, near); d != "" {
 		t.Error(d)
 	}
@@ -97,7 +97,7 @@ func TestUnscored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Score(groups, BNScale(g))
+	s, err := Score(groups, newCriterion(t, g, Options{Criterion: "bn-scale"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestUnscored(t *testing.T) {
 		}
 	}
 	g.Nodes[0].Weights.Kernel[1] = float32(math.NaN())
-	if _, err := Score(groups, FilterScale(g)); err == nil || !strings.Contains(err.Error(), "group 1 (layer 0): the score of channel 0 is NaN") {
+	if _, err := Score(groups, newCriterion(t, g, Options{Criterion: "bn-scale-filter"})); err == nil || !strings.Contains(err.Error(), "group 1 (layer 0): the score of channel 0 is NaN") {
 		t.Errorf("NaN weight: %v", err)
 	}
 }
