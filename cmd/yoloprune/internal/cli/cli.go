@@ -105,7 +105,7 @@ func (a *app) root(stderr io.Writer) *cobra.Command {
 		return usagef("%w; `%s --help` lists the flags", err, c.CommandPath())
 	})
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(a.runCommand(), a.initCommand(), a.statCommand(), a.inspectCommand(), a.pruneCommand(), a.valCommand(),
+	root.AddCommand(a.runCommand(), a.initCommand(), a.statCommand(), a.inspectCommand(), a.analyzeCommand(), a.pruneCommand(), a.valCommand(),
 		a.predictCommand(), a.exportCommand(), a.datasetCommand(), a.reportCommand(), a.compareCommand(), a.configCommand(),
 		a.doctorCommand(), a.versionCommand(), a.compareOpenCVCommand())
 	for _, s := range []string{"train", "sparsify", "finetune"} {

@@ -12,7 +12,6 @@ import (
 
 	"yoloprune/cmd/yoloprune/internal/pipeline"
 	"yoloprune/cmd/yoloprune/internal/term"
-	"yoloprune/datasets/batch"
 	"yoloprune/datasets/coco"
 	"yoloprune/finetune/loop"
 	"yoloprune/finetune/validate"
@@ -20,7 +19,6 @@ import (
 	"yoloprune/pruning/surgery"
 	"yoloprune/yolo/darknet"
 	"yoloprune/yolo/graph"
-	"yoloprune/yolo/head"
 )
 
 type pruneFlags struct {
@@ -237,7 +235,10 @@ func oneOf(flag, value string, known ...string) error {
 }
 
 // checkPlan checks the flags that do not depend on the network.
-func (f *pruneFlags) checkPlan() error {
+func (f *pruneFlags) checkPlan() error { return checkCutFlags(f.plan, f.fold) }
+
+// checkCutFlags checks what the commands that plan cuts have in common.
+func checkCutFlags(o plan.Options, fold string) error {
 	folds := make([]string, len(surgery.Folds))
 	for i, fold := range surgery.Folds {
 		folds[i] = string(fold)
@@ -246,8 +247,8 @@ func (f *pruneFlags) checkPlan() error {
 		flag, value string
 		known       []string
 	}{
-		{"criterion", f.plan.Criterion, plan.Criteria}, {"strategy", f.plan.Strategy, plan.Strategies},
-		{"normalize", f.plan.Normalize, plan.Normalizations}, {"fold", f.fold, folds},
+		{"criterion", o.Criterion, plan.Criteria}, {"strategy", o.Strategy, plan.Strategies},
+		{"normalize", o.Normalize, plan.Normalizations}, {"fold", fold, folds},
 	} {
 		if x.value == "" {
 			continue
@@ -256,11 +257,11 @@ func (f *pruneFlags) checkPlan() error {
 			return err
 		}
 	}
-	if f.plan.Align < 1 {
-		return usagef("--align %d: not positive; 1 allows any number of channels", f.plan.Align)
+	if o.Align < 1 {
+		return usagef("--align %d: not positive; 1 allows any number of channels", o.Align)
 	}
-	if !(f.plan.Floor >= 0 && f.plan.Floor < 1) {
-		return usagef("--floor %g: not in [0, 1)", f.plan.Floor)
+	if !(o.Floor >= 0 && o.Floor < 1) {
+		return usagef("--floor %g: not in [0, 1)", o.Floor)
 	}
 	return nil
 }
@@ -408,17 +409,8 @@ func (a *app) accept(f pruneFlags, g *graph.Graph, o *outcome, s *staging) error
 // repair recalibrates the cut network, measures it against the whole one and
 // applies --max-drop.
 func (a *app) repair(f pruneFlags, g, cut *graph.Graph) error {
-	set, err := coco.Load(f.annotations, f.images, coco.Options{})
+	set, err := a.detectorSet(f.cfg, g, f.images, f.annotations)
 	if err != nil {
-		return err
-	}
-	for _, line := range problems(set) {
-		a.warn("warning: %s: %s", f.annotations, line)
-	}
-	if err := pipeline.CheckDetector(g); err != nil {
-		return fmt.Errorf("%s: %w", f.cfg, err)
-	}
-	if err := validate.CheckClasses(g, set.Names()); err != nil {
 		return err
 	}
 	if f.recalibrate > 0 {
@@ -426,7 +418,7 @@ func (a *app) repair(f pruneFlags, g, cut *graph.Graph) error {
 			return err
 		}
 	}
-	o := validate.Options{Batch: 16, Conf: 0.001, NMS: 0.65, MaxDet: 300, Fit: batch.Fit{Letterbox: head.Letterboxed(g.Net)}}
+	o := judged(g)
 	before, _, err := a.measure(g, set, o)
 	if err != nil {
 		return err
@@ -444,4 +436,20 @@ func (a *app) repair(f pruneFlags, g, cut *graph.Graph) error {
 		return gateError{fmt.Errorf("the %s loses %.3f AP50, more than --max-drop %g: nothing was written; remove less, train for sparsity first, or write it all the same with --force", f.mode, drop, f.maxDrop)}
 	}
 	return nil
+}
+
+// detectorSet reads the images that a network is judged on, and checks that it
+// can be.
+func (a *app) detectorSet(cfg string, g *graph.Graph, images, annotations string) (*coco.Set, error) {
+	set, err := coco.Load(annotations, images, coco.Options{})
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range problems(set) {
+		a.warn("warning: %s: %s", annotations, line)
+	}
+	if err := pipeline.CheckDetector(g); err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg, err)
+	}
+	return set, validate.CheckClasses(g, set.Names())
 }

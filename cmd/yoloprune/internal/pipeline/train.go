@@ -154,7 +154,7 @@ func (r *Run) validation() validate.Options {
 // gammas lists every layer's batch-norm scales, as gammas.json holds them.
 func gammas(g *graph.Graph) []report.LayerGamma {
 	var out []report.LayerGamma
-	for _, n := range g.Convs() {
+	for _, n := range g.Owners() {
 		if n.Weights.Gamma == nil {
 			continue
 		}
