@@ -1,5 +1,7 @@
 package plan
 
+import "slices"
+
 // move changes what one slot keeps.
 type move struct {
 	slot, to int
@@ -23,6 +25,7 @@ func (s *solver) adjust(c *choice) {
 			return
 		}
 		c.n[best.slot] = best.to
+		s.settle(c.n)
 	}
 }
 
@@ -62,15 +65,12 @@ func (s *solver) value(c *choice, slot, from, to int) float64 {
 
 // after returns the ratio removed after the moves.
 func (s *solver) after(c *choice, moves ...move) float64 {
-	was := make([]int, len(moves))
-	for i, m := range moves {
-		was[i], c.n[m.slot] = c.n[m.slot], m.to
+	n := slices.Clone(c.n)
+	for _, m := range moves {
+		n[m.slot] = m.to
 	}
-	r := s.ratio(c.n)
-	for i, m := range moves {
-		c.n[m.slot] = was[i]
-	}
-	return r
+	s.settle(n)
+	return s.ratio(n)
 }
 
 // finish is for when every step down goes too far: it takes one and, where
@@ -104,4 +104,5 @@ func (s *solver) finish(c *choice) {
 	for _, m := range best.moves {
 		c.n[m.slot] = m.to
 	}
+	s.settle(c.n)
 }

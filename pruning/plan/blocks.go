@@ -112,11 +112,11 @@ func (p *Plan) completeRemoved(g *graph.Graph) error {
 	if err != nil {
 		return err
 	}
-	full, err := fullOf(g)
+	full, err := fullOf(g, nil)
 	if err != nil {
 		return err
 	}
-	reached := leftOf(r.Rest, groups, keep).ratios(full)
+	reached := leftOf(r.Rest, groups, keep, nil).ratios(full)
 	p.Reached, p.Filters = &reached, filtersOf(g)
 	return nil
 }
@@ -127,7 +127,7 @@ func (p *Plan) countRemoved(g *graph.Graph) (before, after int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	full, err := fullOf(g)
+	full, err := fullOf(g, nil)
 	after, _ = cuttable(groups, keep)
 	return full.filters, after, err
 }
@@ -140,25 +140,13 @@ func filtersOf(g *graph.Graph) Filters {
 	return f
 }
 
-// leftOf counts the network of whose groups keep[i] stays.
-func leftOf(g *graph.Graph, groups []depgraph.Group, keep [][]bool) totals {
-	counts := count(g, groups, keep)
-	var left totals
-	for _, n := range g.Convs() {
-		macs, params := convCost(g, n, counts[n.ID].in, counts[n.ID].out)
-		left.macs, left.params = left.macs+macs, left.params+params
-	}
-	left.filters, _ = cuttable(groups, keep)
-	return left
-}
-
 // fullOf counts a network of which nothing is cut.
-func fullOf(g *graph.Graph) (totals, error) {
+func fullOf(g *graph.Graph, lat *Latency) (load, error) {
 	groups, err := depgraph.Build(g)
 	if err != nil {
-		return totals{}, err
+		return load{}, err
 	}
-	return newModel(g, groups).full, nil
+	return newModel(g, groups, lat).full, nil
 }
 
 // tableRemoved is Table for a plan that removes layers. A removed layer is left
@@ -261,6 +249,9 @@ type BlockOptions struct {
 	Skip   []string             // as in Options: layers that stay
 }
 
+// blockQuantities are what whole blocks can be counted in.
+var blockQuantities = []Quantity{FLOPs, Params, Channels, Bytes}
+
 func (o BlockOptions) check() error {
 	if (o.Count != 0) == (o.Target != nil) {
 		return fmt.Errorf("blocks: want either a number of blocks or a target")
@@ -268,8 +259,8 @@ func (o BlockOptions) check() error {
 	if o.Count < 0 {
 		return fmt.Errorf("blocks: %d is not positive", o.Count)
 	}
-	if t := o.Target; t != nil && t.Quantity != FLOPs && t.Quantity != Params && t.Quantity != Channels {
-		return fmt.Errorf("target: %q is not known: use one of %s, %s, %s", t.Quantity, FLOPs, Params, Channels)
+	if t := o.Target; t != nil && !slices.Contains(blockQuantities, t.Quantity) {
+		return fmt.Errorf("target: %q is not known: use one of %v", t.Quantity, blockQuantities)
 	}
 	if t := o.Target; t != nil && !(t.Ratio > 0 && t.Ratio < 1) {
 		return fmt.Errorf("%s: %v is not in (0, 1): it is the fraction to remove", t.key(), t.Ratio)
@@ -325,11 +316,12 @@ func MakeWithBlocks(g *graph.Graph, b BlockOptions, o Options) (*Plan, []depgrap
 	if inner.Skip, err = renumberSkip(g, to, o.Skip); err != nil {
 		return fail(err)
 	}
-	full, err := fullOf(g)
+	inner.Latency = o.Latency.renumber(to)
+	full, err := fullOf(g, o.Latency)
 	if err != nil {
 		return fail(err)
 	}
-	gone := newModel(rest, groups).full.ratios(full).Of(o.Target.Quantity)
+	gone := newModel(rest, groups, inner.Latency).full.ratios(full).Of(o.Target.Quantity)
 	if gone >= o.Target.Ratio {
 		return fail(fmt.Errorf("%s: the blocks alone remove %.4f, no less than the %v asked for: remove fewer blocks or cut no channels",
 			o.Target.key(), gone, o.Target.Ratio))
@@ -379,7 +371,7 @@ func chooseBlocks(g *graph.Graph, o BlockOptions) ([]depgraph.Block, error) {
 	if err != nil {
 		return nil, err
 	}
-	full, err := fullOf(g)
+	full, err := fullOf(g, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -407,17 +399,16 @@ func chooseBlocks(g *graph.Graph, o BlockOptions) ([]depgraph.Block, error) {
 	return nil, fmt.Errorf("blocks: %d can not be removed: the network has %d that can go together", o.Count, len(taken))
 }
 
-// without takes off what a block's convolutions cost.
-func (t totals) without(g *graph.Graph, b depgraph.Block) totals {
+// without takes off what a block's layers cost.
+func (l load) without(g *graph.Graph, b depgraph.Block) load {
 	for _, id := range b.Layers {
 		n := g.Nodes[id]
-		if n.Conv() == nil {
-			continue
+		l = l.minus(loadOf(g, n, g.ShapeOf(n.Inputs[0]).C, n.Out.C, nil))
+		if n.Conv() != nil {
+			l.filters -= int64(n.Out.C)
 		}
-		macs, params := convCost(g, n, g.ShapeOf(n.Inputs[0]).C, n.Out.C)
-		t.macs, t.params, t.filters = t.macs-macs, t.params-params, t.filters-int64(n.Out.C)
 	}
-	return t
+	return l
 }
 
 // rankBlocks lists the blocks that may go, residual ones first, by their scores;

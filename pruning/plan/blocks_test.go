@@ -103,7 +103,7 @@ func TestMakeBlocksRefuses(t *testing.T) {
 		{BlockOptions{Count: 4}, "4 can not be removed: the network has 3 that can go together"},
 		{BlockOptions{Target: &Target{FLOPs, 1}}, "target.flops: 1 is not in (0, 1)"},
 		{BlockOptions{Target: &Target{FLOPs, 0.9}}, "target.flops: 0.9 can not be reached: at most 0.8216 can be removed: there are 3 blocks"},
-		{BlockOptions{Target: &Target{"size", 0.9}}, `"size" is not known: use one of flops, params, channels`},
+		{BlockOptions{Target: &Target{"size", 0.9}}, `"size" is not known: use one of [flops params channels bytes]`},
 		{BlockOptions{Count: 1, Kinds: []depgraph.BlockKind{"half"}}, `kind "half" is not known`},
 		{BlockOptions{Count: 1, Skip: []string{"99"}}, `skip: "99": the network has layers 0-9`},
 	} {
@@ -230,7 +230,8 @@ func TestReachedOfBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	full, rest := cost.Of(g), cost.Of(r.Rest)
-	want := Ratios{1 - float64(rest.FLOPs())/float64(full.FLOPs()), 1 - float64(rest.Params())/float64(full.Params()), 24. / 40}
+	want := Ratios{1 - float64(rest.FLOPs())/float64(full.FLOPs()), 1 - float64(rest.Params())/float64(full.Params()), 24. / 40,
+		1 - float64(rest.WeightsFileBytes())/float64(full.WeightsFileBytes()), 0}
 	if d := cmp.Diff(want, *p.Reached, cmpopts.EquateApprox(0, 1e-12)); d != "" {
 		t.Error(d)
 	}

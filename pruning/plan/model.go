@@ -1,39 +1,11 @@
 package plan
 
 import (
+	"slices"
+
 	"yoloprune/pruning/depgraph"
 	"yoloprune/yolo/graph"
 )
-
-// totals counts what the convolutions of a network cost.
-type totals struct{ macs, params, filters int64 }
-
-// ratios returns the fractions removed from full when t is left.
-func (t totals) ratios(full totals) Ratios {
-	removed := func(left, of int64) float64 {
-		if of == 0 {
-			return 0
-		}
-		return 1 - float64(left)/float64(of)
-	}
-	return Ratios{removed(t.macs, full.macs), removed(t.params, full.params), removed(t.filters, full.filters)}
-}
-
-// convCost returns the multiply-adds and parameters (kernel, and bias or gamma
-// and beta) of a convolution that keeps k filters over c input channels.
-func convCost(g *graph.Graph, n *graph.Node, c, k int) (macs, params int64) {
-	op := n.Conv()
-	perGroup := c / op.Groups
-	if depgraph.Depthwise(op, g.ShapeOf(n.Inputs[0]).C) {
-		perGroup = 1
-	}
-	kernel := int64(k) * int64(perGroup) * int64(op.Size*op.Size)
-	params = kernel + int64(k)
-	if op.BatchNorm {
-		params += int64(k)
-	}
-	return kernel * int64(n.Out.H) * int64(n.Out.W), params
-}
 
 // slot is a balance seen by the solver: one number to choose.
 type slot struct {
@@ -52,27 +24,31 @@ type term struct{ slot, times int }
 // model computes costs from the numbers kept by each slot.
 type model struct {
 	g       *graph.Graph
-	convs   []*graph.Node
-	in, out [][]term // by convolution
+	lat     *Latency      // nil: times are not asked for
+	units   []*graph.Node // the layers that cost something
+	in, out [][]term      // by unit
 	slots   []slot
-	full    totals
+	full    load
 }
 
 // newModel makes a slot of every balance, in order, with all channels kept.
-func newModel(g *graph.Graph, groups []depgraph.Group) *model {
-	m := &model{g: g, convs: g.Convs()}
+func newModel(g *graph.Graph, groups []depgraph.Group, lat *Latency) *model {
+	m := &model{g: g, lat: lat}
 	index := map[graph.NodeID]int{}
-	for i, n := range m.convs {
-		index[n.ID] = i
+	for _, n := range g.Nodes {
+		if weighs(n) {
+			index[n.ID] = len(m.units)
+			m.units = append(m.units, n)
+		}
 	}
-	m.in, m.out = make([][]term, len(m.convs)), make([][]term, len(m.convs))
+	m.in, m.out = make([][]term, len(m.units)), make([][]term, len(m.units))
 	for i, gr := range groups {
 		for _, b := range gr.Balances {
 			m.slots = append(m.slots, slot{group: i, parts: b.Parts, fixed: b.Fixed != "", counts: []int{b.Size()}})
 			m.addTerms(gr, b, index)
 		}
 	}
-	m.full = m.totals(m.sizes())
+	m.full = m.load(m.sizes())
 	return m
 }
 
@@ -82,7 +58,7 @@ func (m *model) addTerms(gr depgraph.Group, b depgraph.Balance, index map[graph.
 		if mem.Side == depgraph.Out {
 			side = m.out
 		}
-		conv, ok := index[mem.Node]
+		unit, ok := index[mem.Node]
 		if !ok {
 			continue
 		}
@@ -95,12 +71,12 @@ func (m *model) addTerms(gr depgraph.Group, b depgraph.Balance, index map[graph.
 		if times == 0 {
 			continue
 		}
-		terms := side[conv]
+		terms := side[unit]
 		if k := len(terms) - 1; k >= 0 && terms[k].slot == len(m.slots)-1 {
 			terms[k].times += times
 			continue
 		}
-		side[conv] = append(terms, term{len(m.slots) - 1, times})
+		side[unit] = append(terms, term{len(m.slots) - 1, times})
 	}
 }
 
@@ -120,38 +96,50 @@ func sum(terms []term, n []int) int {
 	return total
 }
 
-// totals counts the network whose slots keep n channels a part.
-func (m *model) totals(n []int) totals {
-	var t totals
-	for i, conv := range m.convs {
-		macs, params := convCost(m.g, conv, sum(m.in[i], n), sum(m.out[i], n))
-		t.macs += macs
-		t.params += params
-		for _, o := range m.out[i] {
-			if !m.slots[o.slot].fixed {
-				t.filters += int64(o.times * n[o.slot])
-			}
-		}
+// load counts the network whose slots keep n channels a part.
+func (m *model) load(n []int) load {
+	t := load{ms: m.lat.rest()}
+	for i := range m.units {
+		t = t.plus(m.unit(i, n))
 	}
 	return t
 }
 
-func (m *model) ratios(n []int) Ratios { return m.totals(n).ratios(m.full) }
+// unit counts one layer of it.
+func (m *model) unit(i int, n []int) load {
+	l := loadOf(m.g, m.units[i], sum(m.in[i], n), sum(m.out[i], n), m.lat)
+	if m.units[i].Conv() == nil {
+		return l
+	}
+	for _, o := range m.out[i] {
+		if !m.slots[o.slot].fixed {
+			l.filters += int64(o.times * n[o.slot])
+		}
+	}
+	return l
+}
+
+func (m *model) ratios(n []int) Ratios { return m.load(n).ratios(m.full) }
 
 // Reached returns what the network loses when channel i of group g is kept
 // where keep[g][i] is set.
 func Reached(g *graph.Graph, groups []depgraph.Group, keep [][]bool) Ratios {
-	counts := count(g, groups, keep)
-	var left, full totals
-	for _, n := range g.Convs() {
-		in := g.ShapeOf(n.Inputs[0]).C
-		macs, params := convCost(g, n, in, n.Conv().Filters)
-		full.macs, full.params = full.macs+macs, full.params+params
-		macs, params = convCost(g, n, counts[n.ID].in, counts[n.ID].out)
-		left.macs, left.params = left.macs+macs, left.params+params
+	whole := make([][]bool, len(groups))
+	for i, gr := range groups {
+		whole[i] = slices.Repeat([]bool{true}, gr.Channels)
 	}
-	left.filters, full.filters = cuttable(groups, keep)
-	return left.ratios(full)
+	return leftOf(g, groups, keep, nil).ratios(leftOf(g, groups, whole, nil))
+}
+
+// leftOf counts the network of whose groups keep[i] stays.
+func leftOf(g *graph.Graph, groups []depgraph.Group, keep [][]bool, lat *Latency) load {
+	counts := count(g, groups, keep)
+	left := load{ms: lat.rest()}
+	for _, n := range g.Nodes {
+		left = left.plus(loadOf(g, n, counts[n.ID].in, counts[n.ID].out, lat))
+	}
+	left.filters, _ = cuttable(groups, keep)
+	return left
 }
 
 // cuttable counts the filters that the network does not fix.
@@ -236,9 +224,10 @@ func tableRows(g *graph.Graph, groups []depgraph.Group, keep [][]bool) []Row {
 		if r.After == 0 { // a head or a loss, which passes nothing on
 			r.After = counts[n.ID].in
 		}
-		if n.Conv() != nil {
-			r.MACsBefore, r.ParamsBefore = convCost(g, n, g.ShapeOf(n.Inputs[0]).C, n.Out.C)
-			r.MACsAfter, r.ParamsAfter = convCost(g, n, counts[n.ID].in, counts[n.ID].out)
+		if weighs(n) {
+			before := loadOf(g, n, g.ShapeOf(n.Inputs[0]).C, n.Out.C, nil)
+			after := loadOf(g, n, counts[n.ID].in, counts[n.ID].out, nil)
+			r.MACsBefore, r.ParamsBefore, r.MACsAfter, r.ParamsAfter = before.macs, before.params, after.macs, after.params
 		}
 		rows = append(rows, r)
 	}

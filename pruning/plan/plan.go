@@ -23,6 +23,7 @@ type Plan struct {
 	Criterion string   `json:"criterion,omitempty"`
 	Strategy  string   `json:"strategy,omitempty"`
 	Normalize string   `json:"normalize,omitempty"`
+	Grain     string   `json:"grain,omitempty"` // filter; empty for channel
 	Align     int      `json:"align,omitempty"`
 	Floor     float64  `json:"floor,omitempty"`
 	Skip      []string `json:"skip,omitempty"`
@@ -52,13 +53,19 @@ type Keep map[graph.NodeID][]int
 type Quantity string
 
 // FLOPs counts multiply-adds of the convolutions, Params their kernels,
-// biases, gamma and beta, Channels the filters of the convolutions that are
-// not fixed by the network.
+// biases, gamma and beta and the weights of shortcuts, Channels the filters of
+// the convolutions that are not fixed by the network, Bytes the weights file, Time
+// the predicted milliseconds of an inference.
 const (
 	FLOPs    Quantity = "flops"
 	Params   Quantity = "params"
 	Channels Quantity = "channels"
+	Bytes    Quantity = "bytes"
+	Time     Quantity = "latency"
 )
+
+// Quantities lists what a budget may count.
+var Quantities = []Quantity{FLOPs, Params, Channels, Bytes, Time}
 
 // Target is a budget: the fraction of Quantity that is removed.
 type Target struct {
@@ -79,6 +86,8 @@ type Ratios struct {
 	FLOPs    float64 `json:"flops"`
 	Params   float64 `json:"params"`
 	Channels float64 `json:"channels"`
+	Bytes    float64 `json:"bytes"`
+	Latency  float64 `json:"latency,omitempty"` // as predicted
 }
 
 // Of returns the ratio of one quantity.
@@ -88,6 +97,10 @@ func (r Ratios) Of(q Quantity) float64 {
 		return r.Params
 	case Channels:
 		return r.Channels
+	case Bytes:
+		return r.Bytes
+	case Time:
+		return r.Latency
 	}
 	return r.FLOPs
 }

@@ -72,6 +72,9 @@ func TestMakeByHand(t *testing.T) {
 	} {
 		o := options(c.strategy, Channels, 0.5)
 		o.Normalize = c.normalize
+		if c.strategy == "global" {
+			o.Criterion = "bn-scale"
+		}
 		p, _, err := Make(c.g, build(t, c.g), o)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
@@ -84,7 +87,8 @@ func TestMakeByHand(t *testing.T) {
 
 // Filters kept: 2 of layer 0, 2 of layer 1: 2 + 4 + 12 = 18 of 44 multiply-adds
 // and, with gamma and beta, and the head's bias, 22 + 12 + 6 - 8 of 66
-// parameters, are left.
+// parameters, are left, and with 8 of 16 means and variances and the header 180 of
+// 348 bytes.
 func TestReachedAndTable(t *testing.T) {
 	g := chain()
 	p := &Plan{Version: Version, Keep: Keep{0: {1, 3}, 1: {2, 3}}}
@@ -107,7 +111,7 @@ func TestReachedAndTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := Reached(g, build(t, g), keep)
-	if want := (Ratios{26. / 44, 34. / 66, 0.5}); !cmp.Equal(got, want, cmpopts.EquateApprox(0, 1e-12)) {
+	if want := (Ratios{26. / 44, 34. / 66, 0.5, 168. / 348, 0}); !cmp.Equal(got, want, cmpopts.EquateApprox(0, 1e-12)) {
 		t.Errorf("reached %v, want %v", got, want)
 	}
 }
@@ -156,7 +160,7 @@ func TestTies(t *testing.T) {
 		}
 	}
 	o := Defaults(Target{Channels, 0.5})
-	o.Strategy = "global"
+	o.Strategy, o.Criterion = "global", "bn-scale"
 	p, _, err := Make(g, build(t, g), o)
 	if err != nil {
 		t.Fatal(err)
@@ -173,8 +177,8 @@ func TestTies(t *testing.T) {
 func TestTargetsAreReached(t *testing.T) {
 	g := graphtest.Tiny(0.5, 320, 7)
 	groups := build(t, g)
-	for _, strategy := range Strategies {
-		for _, q := range []Quantity{FLOPs, Params, Channels} {
+	for _, strategy := range targeted {
+		for _, q := range []Quantity{FLOPs, Params, Channels, Bytes} {
 			for _, ratio := range []float64{0.02, 0.2, 0.4, 0.6, 0.7, 0.8} {
 				o := Defaults(Target{q, ratio})
 				o.Strategy = strategy
@@ -197,13 +201,16 @@ func TestMakeProperties(t *testing.T) {
 		g := graphtest.Random(t)
 		groups := build(t, g)
 		o := Options{
-			Criterion: "bn-scale",
-			Strategy:  rapid.SampledFrom(Strategies).Draw(t, "strategy"),
+			Criterion: rapid.SampledFrom([]string{"bn-scale-filter", "l1", "random"}).Draw(t, "criterion"),
+			Strategy:  rapid.SampledFrom(targeted).Draw(t, "strategy"),
 			Normalize: rapid.SampledFrom(Normalizations).Draw(t, "normalize"),
 			Target:    Target{rapid.SampledFrom([]Quantity{FLOPs, Params, Channels}).Draw(t, "quantity"), rapid.Float64Range(0.01, 0.95).Draw(t, "ratio")},
 			Align:     rapid.SampledFrom([]int{1, 2, 4, 8}).Draw(t, "align"),
 			Floor:     rapid.SampledFrom([]float64{0, 0.1, 0.5}).Draw(t, "floor"),
 			Skip:      rapid.SampledFrom([][]string{nil, {"heads"}, {"0"}, {"0-1", "shortcut"}}).Draw(t, "skip"),
+		}
+		if o.Strategy == "regular" {
+			o.Align = max(2, o.Align)
 		}
 		p, scores, err := Make(g, groups, o)
 		var infeasible *InfeasibleError
@@ -264,6 +271,21 @@ func seq(n int) []int {
 	return v
 }
 
+// layered asks for the strategy layers.
+func layered(entries ...any) func(*Options) {
+	return func(o *Options) {
+		o.Strategy, o.Target, o.Layers = "layers", Target{}, map[string]float64{}
+		for i := 0; i < len(entries); i += 2 {
+			switch v := entries[i+1].(type) {
+			case float64:
+				o.Layers[entries[i].(string)] = v
+			case int:
+				o.Layers[entries[i].(string)] = float64(v)
+			}
+		}
+	}
+}
+
 func TestMakeErrors(t *testing.T) {
 	g := graphtest.Tiny(0.5, 64, 1)
 	groups := build(t, g)
@@ -272,9 +294,24 @@ func TestMakeErrors(t *testing.T) {
 		want   string
 	}{
 		{func(o *Options) { o.Criterion = "l3" }, `criterion: "l3" is not known: use one of bn-scale`},
-		{func(o *Options) { o.Strategy = "gredy" }, "use one of global, greedy, independent"},
-		{func(o *Options) { o.Normalize = "max" }, "use one of none, layer"},
-		{func(o *Options) { o.Target.Quantity = "latency" }, "use one of flops, params, channels"},
+		{func(o *Options) { o.Strategy = "gredy" }, "use one of uniform, layers, global, regular, greedy, independent, iterative"},
+		{func(o *Options) { o.Normalize = "most" }, "use one of l2, layer, max, none"},
+		{func(o *Options) { o.Grain = "kernel" }, "use one of channel, filter"},
+		{func(o *Options) { o.Criterion = "taylor" }, "gradients"},
+		{func(o *Options) { o.Strategy, o.Align = "regular", 1 }, "align: 1 with the strategy regular"},
+		{func(o *Options) { o.Layers = map[string]float64{"2": .5} }, "are for the strategy layers, not greedy"},
+		{func(o *Options) { o.Strategy = "layers" }, "target.flops: the strategy layers has its ratios by layer"},
+		{func(o *Options) { o.Strategy, o.Target = "layers", Target{} }, "needs ratios by layer"},
+		{layered("2", 1), `layers: "2": 1 is not in [0, 1)`},
+		{layered("x", .5), `layers: "x": no layer has such a name`},
+		{layered("9", .5), `layers: "9": none of these is a convolution`},
+		{layered("30", .5), `layers: "30": none of these is a convolution`},
+		{layered("29", .5), `(layer 29) is kept whole: head`},
+		{layered("2", .5, "0-3", .25), `layers: "2": 0.5, but "0-3": 0.25: both name group 3 (layer 2)`},
+		{layered("2", 0), "removes no channel"},
+		{func(o *Options) { o.Skip = []string{"convolutional-["} }, "not a pattern"},
+		{func(o *Options) { o.Target.Quantity = "latency" }, "target.latency: no layer times were measured"},
+		{func(o *Options) { o.Target.Quantity = "watts" }, "use one of [flops params channels bytes latency]"},
 		{func(o *Options) { o.Target.Ratio = 1.4 }, "target.flops: 1.4 is not in (0, 1)"},
 		{func(o *Options) { o.Target.Ratio = math.NaN() }, "target.flops: NaN is not in (0, 1)"},
 		{func(o *Options) { o.Target = Target{Channels, 1.4} }, "target.ratio: 1.4 is not in (0, 1)"},
@@ -319,10 +356,22 @@ func TestSkip(t *testing.T) {
 		{"3-5", []graph.NodeID{4, 5}},
 		{"9", []graph.NodeID{2, 7}}, // a pooling: all that passes through it
 		{"upsample", []graph.NodeID{32}},
+		{"convolutional-4", []graph.NodeID{4}},
+		{"convolutional-3?", []graph.NodeID{32, 35}},
+		{"max*-9", []graph.NodeID{2, 7}},
+		{"before-heads", []graph.NodeID{28, 35}},
+		{"shortcut", nil},
 	} {
 		o := Defaults(Target{Channels, 0.6})
 		o.Skip, o.Align, o.Floor = []string{c.skip}, 1, 0
-		s, err := newSolver(g, groups, o)
+		if err := o.complete(); err != nil {
+			t.Fatal(err)
+		}
+		by, err := o.criterion(g, groups)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := newSolver(g, groups, o, by)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -507,7 +556,7 @@ func TestHandWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Plan{
-		Version: 1, Reached: &Ratios{26. / 44, 34. / 66, 0.5},
+		Version: 1, Reached: &Ratios{26. / 44, 34. / 66, 0.5, 168. / 348, 0},
 		Filters: Filters{0: 4, 1: 4, 2: 6}, Keep: Keep{0: {1, 3}, 1: {2, 3}},
 	}
 	if d := cmp.Diff(want, p, cmpopts.EquateApprox(0, 1e-12)); d != "" {

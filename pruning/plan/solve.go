@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -25,25 +26,62 @@ func Make(g *graph.Graph, groups []depgraph.Group, o Options) (*Plan, importance
 	if err := o.complete(); err != nil {
 		return fail(err)
 	}
-	if err := g.CheckWeights(); err != nil {
-		return fail(err)
-	}
-	s, err := newSolver(g, groups, o)
+	c, err := o.criterion(g, groups)
 	if err != nil {
 		return fail(err)
 	}
-	if err := s.checkFeasible(); err != nil {
+	return MakeBy(g, groups, o, c)
+}
+
+// MakeBy is Make with a criterion at hand; o's is not read.
+func MakeBy(g *graph.Graph, groups []depgraph.Group, o Options, by importance.Criterion) (*Plan, importance.Scores, error) {
+	fail := func(err error) (*Plan, importance.Scores, error) { return nil, importance.Scores{}, err }
+	if err := o.complete(); err != nil {
 		return fail(err)
 	}
-	c, threshold := s.bisect()
-	s.adjust(c)
+	if err := g.CheckWeights(); err != nil {
+		return fail(err)
+	}
+	s, err := newSolver(g, groups, o, by)
+	if err != nil {
+		return fail(err)
+	}
+	c, threshold, err := s.solve()
+	if err != nil {
+		return fail(err)
+	}
 	p := New(g, groups, s.masks(c))
-	p.Criterion, p.Strategy, p.Normalize = o.Criterion, o.Strategy, o.Normalize
-	p.Align, p.Floor, p.Skip, p.Target, p.Threshold = o.Align, o.Floor, slices.Clone(o.Skip), &o.Target, threshold
+	p.Reached.Latency = s.ratios(c.n).Latency
+	p.Criterion, p.Strategy, p.Normalize = by.Name(), o.Strategy, o.Normalize
+	p.Align, p.Floor, p.Skip, p.Threshold = o.Align, o.Floor, slices.Clone(o.Skip), threshold
+	if o.Grain != "channel" {
+		p.Grain = o.Grain
+	}
+	if o.Strategy != "layers" {
+		p.Target = &o.Target
+	}
 	if err := p.Validate(g, groups); err != nil {
 		return fail(err)
 	}
-	return p, importance.Scores{Criterion: s.crit.Name(), Values: c.scores, Unscored: s.whole}, nil
+	return p, importance.Scores{Criterion: by.Name(), Values: c.scores, Unscored: s.whole}, nil
+}
+
+// solve finds the choice, and the threshold that led to it, if there is one.
+func (s *solver) solve() (c *choice, threshold float64, err error) {
+	if s.o.Strategy == "layers" {
+		c, err = s.byLayer()
+		return c, 0, err
+	}
+	if err := s.checkFeasible(); err != nil {
+		return nil, 0, err
+	}
+	if s.o.Strategy == "iterative" {
+		c = s.iterate()
+	} else {
+		c, threshold = s.bisect()
+	}
+	s.adjust(c)
+	return c, threshold, nil
 }
 
 // solver chooses how many channels, and which, every slot keeps.
@@ -53,6 +91,7 @@ type solver struct {
 	o       Options
 	crit    importance.Criterion
 	whole   []string // by group: why it keeps all its channels, "" if it may be cut
+	linked  [][]int  // slots whose sums are aligned together; see link
 	slotsOf [][]int  // by group
 	static  *choice  // scores and order, where they do not depend on the choice
 	highest float64  // no score is above it
@@ -65,28 +104,44 @@ type choice struct {
 	order  [][][]int   // by slot and part: channels, the best first
 }
 
-func newSolver(g *graph.Graph, groups []depgraph.Group, o Options) (*solver, error) {
-	s := &solver{model: newModel(g, groups), groups: groups, o: o, crit: o.criterion(g), slotsOf: make([][]int, len(groups))}
+func newSolver(g *graph.Graph, groups []depgraph.Group, o Options, by importance.Criterion) (*solver, error) {
+	if o.Latency != nil {
+		if err := o.Latency.Check(g); err != nil {
+			return nil, err
+		}
+	}
+	s := &solver{model: newModel(g, groups, o.Latency), groups: groups, o: o, crit: by, slotsOf: make([][]int, len(groups))}
 	for i, sl := range s.slots {
 		s.slotsOf[sl.group] = append(s.slotsOf[sl.group], i)
 	}
-	skip, err := skipped(g, groups, o.Skip)
+	raw, err := importance.Score(groups, by)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := importance.Score(groups, s.crit)
-	if err != nil {
+	if s.whole, err = s.keptWhole(raw.Unscored); err != nil {
 		return nil, err
-	}
-	s.whole = raw.Unscored
-	for i := range groups {
-		if s.whole[i] == "" {
-			s.whole[i] = skip[i]
-		}
 	}
 	s.allow(o.Align, o.Floor)
 	s.rankStatic(raw)
 	return s, nil
+}
+
+// keptWhole says by group why nothing of it is cut.
+func (s *solver) keptWhole(unscored []string) ([]string, error) {
+	skip, err := skipped(s.g, s.groups, s.o.Skip)
+	if err != nil {
+		return nil, err
+	}
+	whole := slices.Clone(unscored)
+	for i, gr := range s.groups {
+		if whole[i] == "" {
+			whole[i] = skip[i]
+		}
+		if convs := gr.Convs(); whole[i] == "" && s.o.Grain == "filter" && len(convs) > 1 {
+			whole[i] = fmt.Sprintf("layers %v are tied, so that no filter can go alone: the grain channel cuts them together", convs)
+		}
+	}
+	return whole, nil
 }
 
 // allow fills in the numbers that slots may keep.
@@ -107,6 +162,72 @@ func (s *solver) allow(align int, floor float64) {
 			}
 		}
 		sl.counts = append(sl.counts, size)
+	}
+	s.link(align)
+}
+
+// link finds the slots that share a convolution which not every choice of theirs
+// aligns, since one of them keeps a number that is no multiple while another is
+// cut. They are cut together, or, where one has no other number, not at all.
+func (s *solver) link(align int) {
+	s.linked = nil
+	sets := make([]int, len(s.slots)) // by slot, the first slot of its set
+	for i := range sets {
+		sets[i] = i
+	}
+	for _, terms := range s.out {
+		if len(terms) < 2 || !s.uneven(terms, align) {
+			continue
+		}
+		for _, t := range terms {
+			from, to := sets[t.slot], sets[terms[0].slot]
+			for i := range sets {
+				if sets[i] == from {
+					sets[i] = to
+				}
+			}
+		}
+	}
+	by := map[int][]int{}
+	for i, set := range sets {
+		by[set] = append(by[set], i)
+	}
+	for i := range s.slots {
+		if set := by[i]; len(set) > 1 {
+			s.linkSet(set, align)
+		}
+	}
+}
+
+// uneven says whether a slot of a convolution has a size of its own that is no
+// multiple.
+func (s *solver) uneven(terms []term, align int) bool {
+	return slices.ContainsFunc(terms, func(t term) bool { return t.times*s.slots[t.slot].size()%align != 0 })
+}
+
+func (s *solver) linkSet(set []int, align int) {
+	for _, i := range set {
+		sl := s.slots[i]
+		if len(sl.counts) == 1 && sl.size()%s.step(i, align) != 0 {
+			for _, k := range set {
+				s.slots[k].counts = s.slots[k].counts[len(s.slots[k].counts)-1:]
+			}
+			return
+		}
+	}
+	s.linked = append(s.linked, set)
+}
+
+// settle cuts the slots that have to be cut since a linked one is.
+func (s *solver) settle(n []int) {
+	for _, set := range s.linked {
+		cut := slices.ContainsFunc(set, func(i int) bool { return n[i] < s.slots[i].size() })
+		for _, i := range set {
+			sl := s.slots[i]
+			if cut && n[i] == sl.size() && n[i]%s.step(i, s.o.Align) != 0 {
+				n[i] = sl.counts[len(sl.counts)-2]
+			}
+		}
 	}
 }
 
@@ -141,13 +262,16 @@ func (s *solver) rankStatic(raw importance.Scores) {
 		if s.whole[i] == "" {
 			s.rank(c, i, raw.Values[i])
 			s.highest = max(s.highest, slices.Max(c.scores[i]))
-			if s.o.Normalize == "layer" {
+			if s.o.Normalize != "none" { // greedy's scores change, but none is above all of its group's together
 				s.highest = max(s.highest, float64(s.groups[i].Channels))
 			}
 		}
 	}
 	if s.o.Strategy != "greedy" {
 		s.static = c
+	}
+	if s.o.Strategy == "uniform" {
+		s.highest = 1
 	}
 }
 
@@ -157,23 +281,13 @@ func (s *solver) newChoice() *choice {
 
 // rank files a group's scores and orders the channels of its parts.
 func (s *solver) rank(c *choice, group int, scores []float64) {
-	if s.o.Normalize == "layer" {
-		scores = importance.ByMean(scores)
-	}
+	scores = importance.Normalizations[s.o.Normalize](scores)
 	c.scores[group] = scores
 	for _, i := range s.slotsOf[group] {
 		c.order[i] = make([][]int, len(s.slots[i].parts))
 		for p, part := range s.slots[i].parts {
 			c.order[i][p] = slices.Clone(part)
-			slices.SortStableFunc(c.order[i][p], func(a, b int) int {
-				switch {
-				case scores[a] > scores[b]:
-					return -1
-				case scores[a] < scores[b]:
-					return 1
-				}
-				return 0
-			})
+			slices.SortStableFunc(c.order[i][p], func(a, b int) int { return cmp.Compare(scores[b], scores[a]) })
 		}
 	}
 }
@@ -196,12 +310,17 @@ func (s *solver) choose(threshold float64) *choice {
 			s.rank(c, i, scores)
 		}
 		for _, j := range s.slotsOf[i] {
+			if s.o.Strategy == "uniform" {
+				c.n[j] = s.nearest(j, (1-threshold)*float64(s.slots[j].size()))
+				continue
+			}
 			c.n[j] = s.above(c, j, threshold)
 		}
 		if s.static == nil {
 			live.Cut(s.g, gr, s.mask(c, i))
 		}
 	}
+	s.settle(c.n)
 	return c
 }
 
@@ -212,11 +331,16 @@ func (s *solver) above(c *choice, slot int, threshold float64) int {
 	for _, part := range c.order[slot] {
 		reach += sort.Search(len(part), func(i int) bool { return c.scores[sl.group][part[i]] < threshold })
 	}
-	mean := float64(reach) / float64(len(sl.parts))
-	best := sl.counts[0]
-	for _, n := range sl.counts[1:] {
-		if math.Abs(float64(n)-mean) <= math.Abs(float64(best)-mean) {
-			best = n
+	return s.nearest(slot, float64(reach)/float64(len(sl.parts)))
+}
+
+// nearest returns the allowed number nearest to n; the larger of two.
+func (s *solver) nearest(slot int, n float64) int {
+	counts := s.slots[slot].counts
+	best := counts[0]
+	for _, k := range counts[1:] {
+		if math.Abs(float64(k)-n) <= math.Abs(float64(best)-n) {
+			best = k
 		}
 	}
 	return best
@@ -279,6 +403,7 @@ func (s *solver) most() float64 {
 	for i, sl := range s.slots {
 		n[i] = sl.counts[0]
 	}
+	s.settle(n)
 	return s.ratio(n)
 }
 
@@ -307,7 +432,7 @@ func (s *solver) explain(most float64) string {
 	if len(s.o.Skip) > 0 {
 		o := s.o
 		o.Skip = nil
-		if free, err := newSolver(s.g, s.groups, o); err == nil && free.most() > most {
+		if free, err := newSolver(s.g, s.groups, o, s.crit); err == nil && free.most() > most {
 			why = append(why, fmt.Sprintf("the skip list keeps layers whole (%.4f without it)", free.most()))
 		}
 	}
