@@ -13,6 +13,8 @@ type Box struct {
 	X, Y, W, H float64
 	Area       float64 // of the object's outline where the source knows it, else W*H
 	Crowd      bool    // a group of objects: evaluated by its own rule, never trained on
+	Difficult  bool    // hard to recognise (VOC): never trained on
+	Truncated  bool    // part of the object is outside the image (VOC)
 }
 
 // Sample is one image file with its boxes.
@@ -38,13 +40,13 @@ type Truth struct {
 	X, Y, W, H float64
 }
 
-// Truths turns boxes of a w x h image into the loss's form. Crowd boxes are
-// left out.
+// Truths turns boxes of a w x h image into the loss's form. Crowd and
+// difficult boxes are left out.
 func Truths(boxes []Box, w, h int) []Truth {
 	sx, sy := 1/float64(w), 1/float64(h)
 	var out []Truth
 	for _, b := range boxes {
-		if b.Crowd {
+		if b.Crowd || b.Difficult {
 			continue
 		}
 		out = append(out, Truth{

@@ -1,70 +1,34 @@
-// Package coco reads object detection annotations in COCO's JSON format.
+// Package coco reads and writes object detection annotations in COCO's JSON
+// format.
 //
 // https://cocodataset.org/#format-data
 //
 // Boxes are [x, y, width, height] in pixels, 0-based, top-left corner. Classes
-// are the categories in the order of their ids. Load is strict about what
-// would silently spoil a training and lenient about what can be mended:
-//
-//	error      not JSON, wrong types, NaN; ids missing or used twice; category names used
-//	           twice; unknown image or category ids; negative box sizes; file names that leave
-//	           the image folder; class names other than the expected ones
-//	error, or with SkipBad left out and counted
-//	           image files that are missing, broken, too large, or of another size than annotated
-//	           (the boxes would sit elsewhere); only headers are read, so damage behind
-//	           the header shows when the image is decoded
-//	counted    boxes of zero area, wholly outside the image or exact duplicates (dropped);
-//	           boxes partly outside (clipped); no "area" (width times height is taken)
+// are the categories in the order of their ids. A missing area becomes width
+// times height and is counted, a missing iscrowd is 0. The keys difficult and
+// truncated, which COCO does not have, keep what VOC says of an object. What
+// else is accepted, mended or refused is said in package labels.
 package coco
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
+	"math"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
-	"yoloprune/datasets"
 	"yoloprune/datasets/imagefile"
-	"yoloprune/yolo/eval"
+	"yoloprune/datasets/labels"
 )
 
-// Options say what Load accepts.
-type Options struct {
-	SkipBad bool     // leave out and count images that cannot be used
-	Names   []string // the class names in order that the file must have; nil takes the file's
-}
-
-// Set is a loaded annotation file; it implements datasets.Source.
-type Set struct {
-	names    []string
-	ids      []int64
-	samples  []datasets.Sample
-	truth    *eval.GroundTruth
-	problems Problems
-}
-
-// Names returns the class names.
-func (s *Set) Names() []string { return s.names }
-
-// CategoryIDs returns the category id of each class.
-func (s *Set) CategoryIDs() []int64 { return s.ids }
-
-// Len returns the number of images.
-func (s *Set) Len() int { return len(s.samples) }
-
-// Sample returns image i, in the file's order.
-func (s *Set) Sample(i int) datasets.Sample { return s.samples[i] }
-
-// Problems tells what was mended or left out.
-func (s *Set) Problems() Problems { return s.problems }
-
-// GroundTruth returns the annotations of the kept images for evaluation: as
-// they stand in the file, neither clipped nor dropped, so that the numbers are
-// those of any other evaluator on that file.
-func (s *Set) GroundTruth() *eval.GroundTruth { return s.truth }
+// These are the types of package labels.
+type (
+	Options     = labels.Options
+	Set         = labels.Set
+	Problems    = labels.Problems
+	Finding     = labels.Finding
+	FormatError = labels.FormatError
+	ImageError  = labels.ImageError
+)
 
 // maxBytes bounds the annotation file; COCO's largest has under 500 MB.
 const maxBytes = 1 << 31
@@ -72,12 +36,16 @@ const maxBytes = 1 << 31
 // Load reads an annotation file and checks its images in imagesDir. file_name
 // may carry folders; it is looked up below imagesDir and nowhere else.
 func Load(annotations, imagesDir string, o Options) (*Set, error) {
-	f, err := os.Open(annotations)
+	f, err := Read(annotations, labels.Root{Dir: imagesDir})
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := readAll(annotations, f, maxBytes)
+	return labels.Build(f, o)
+}
+
+// Read reads an annotation file. Its images are not opened.
+func Read(annotations string, root labels.Root) (*labels.File, error) {
+	data, err := labels.ReadFile(annotations, maxBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -85,31 +53,36 @@ func Load(annotations, imagesDir string, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(imagesDir); err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("%s: no such image folder", imagesDir)
+	if info, err := os.Stat(root.Dir); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("%s: no such image folder", root.Dir)
 	}
-	b := builder{document: d, options: o, dir: imagesDir, set: &Set{truth: &eval.GroundTruth{}}}
-	for _, step := range []func() error{b.addCategories, b.addImages, b.checkFiles, b.addBoxes} {
-		if err := step(); err != nil {
-			return nil, err
-		}
-	}
-	return b.set, nil
+	return d.labels(root)
 }
 
-// builder turns a document into a Set.
+// labels checks the lists against each other.
+func (d *document) labels(root labels.Root) (*labels.File, error) {
+	b := builder{document: d, root: root, file: &labels.File{Name: d.name}}
+	if err := b.addCategories(); err != nil {
+		return nil, err
+	}
+	if len(b.images) == 0 {
+		return nil, b.error(`the list "images" is empty; expected at least one image`)
+	}
+	b.addImages()
+	b.addAnnotations()
+	b.file.Faults = append(b.file.Faults, b.faults...)
+	b.file.SortFaults()
+	return b.file, nil
+}
+
+// builder turns a document into labels.
 type builder struct {
 	*document
-	options Options
-	dir     string
-	set     *Set
-	class   map[int64]int // category id to class
-	sample  map[int64]int // image id to sample, -1 for one left out
-	all     []datasets.Sample
+	root  labels.Root
+	file  *labels.File
+	class map[int64]int // category id to class
+	image map[int64]int // image id to its place in file.Images
 }
-
-// maxListed bounds how many items one error names.
-const maxListed = 5
 
 func (b *builder) addCategories() error {
 	if len(b.categories) == 0 {
@@ -133,11 +106,9 @@ func (b *builder) addCategories() error {
 	slices.SortFunc(sorted, func(x, y item[rawCategory]) int { return compare(*x.raw.ID, *y.raw.ID) })
 	for i, c := range sorted {
 		b.class[*c.raw.ID] = i
-		b.set.names = append(b.set.names, *c.raw.Name)
-		b.set.ids = append(b.set.ids, *c.raw.ID)
-		b.set.truth.Categories = append(b.set.truth.Categories, eval.Category{ID: *c.raw.ID, Name: *c.raw.Name})
+		b.file.Classes = append(b.file.Classes, labels.Class{ID: *c.raw.ID, Name: *c.raw.Name})
 	}
-	return b.checkNames()
+	return nil
 }
 
 func compare(x, y int64) int {
@@ -150,131 +121,137 @@ func compare(x, y int64) int {
 	return 0
 }
 
-func (b *builder) checkNames() error {
-	want, got := b.options.Names, b.set.names
-	if want == nil || slices.Equal(want, got) {
-		return nil
-	}
-	for i := range min(len(want), len(got)) {
-		if want[i] != got[i] {
-			return b.error("class %d is %q (category id %d); expected %q; the categories in the order of their ids must be the expected classes", i, got[i], b.set.ids[i], want[i])
-		}
-	}
-	return b.error("the file has %d categories; expected %d classes", len(got), len(want))
+// fault is a mistake in one entry.
+type fault struct {
+	kind labels.Kind
+	msg  string
 }
 
-func (b *builder) addImages() error {
-	if len(b.images) == 0 {
-		return b.error(`the list "images" is empty; expected at least one image`)
-	}
-	b.sample = make(map[int64]int, len(b.images))
+func faultf(kind labels.Kind, format string, args ...any) *fault {
+	return &fault{kind, fmt.Sprintf(format, args...)}
+}
+
+// addImages adds all images with an id, the faulty ones as bad.
+func (b *builder) addImages() {
+	b.image = make(map[int64]int, len(b.images))
 	for i, m := range b.images {
-		s, err := b.image(i, m)
-		if err != nil {
-			return err
+		image, f := b.checkImage(m)
+		if f != nil {
+			b.report(m.at, f, "images[%d]", i)
 		}
-		if _, twice := b.sample[s.ID]; twice {
-			return b.errorAt(m.at, "images[%d]: id %d is used twice; give each image its own", i, s.ID)
-		}
-		b.sample[s.ID] = i
-		b.all = append(b.all, s)
-	}
-	return nil
-}
-
-func (b *builder) image(i int, m item[rawImage]) (s datasets.Sample, err error) {
-	r := m.raw
-	if r.ID == nil {
-		return s, b.errorAt(m.at, `images[%d]: "id" is missing; expected a whole number`, i)
-	}
-	where := fmt.Sprintf("images[%d] (id %d)", i, *r.ID)
-	if r.FileName == nil || *r.FileName == "" {
-		return s, b.errorAt(m.at, `%s: "file_name" is missing; expected a path below the image folder`, where)
-	}
-	if !filepath.IsLocal(filepath.FromSlash(*r.FileName)) {
-		return s, b.errorAt(m.at, "%s: file_name %q leaves the image folder; expected a path below it", where, *r.FileName)
-	}
-	if r.Width == nil || r.Height == nil {
-		return s, b.errorAt(m.at, `%s: "width" or "height" is missing; expected the image's size in pixels`, where)
-	}
-	if err := imagefile.CheckSize(*r.Width, *r.Height); err != nil {
-		return s, b.errorAt(m.at, "%s: width and height: %v", where, err)
-	}
-	return datasets.Sample{
-		ID:     *r.ID,
-		Path:   filepath.Join(b.dir, filepath.FromSlash(*r.FileName)),
-		Width:  int(*r.Width),
-		Height: int(*r.Height),
-	}, nil
-}
-
-// checkFiles reads every image file's header and keeps the samples that can be used.
-func (b *builder) checkFiles() error {
-	var bad []error
-	for i, s := range b.all {
-		if err := b.checkFile(i, s); err != nil {
-			bad = append(bad, err)
-			b.sample[s.ID] = -1
+		if m.raw.ID == nil {
 			continue
 		}
-		b.sample[s.ID] = len(b.set.samples)
-		b.set.samples = append(b.set.samples, s)
-		b.set.truth.Images = append(b.set.truth.Images, s.ID)
-	}
-	if len(bad) > 0 && !b.options.SkipBad {
-		return b.badImages(bad)
-	}
-	if len(b.set.samples) == 0 {
-		return b.error("none of the %d images can be used; the first: %v", len(bad), bad[0])
-	}
-	return nil
-}
-
-func (b *builder) checkFile(i int, s datasets.Sample) error {
-	p := &b.set.problems
-	w, h, err := imagefile.Size(s.Path)
-	where := fmt.Sprintf("images[%d] (id %d)", i, s.ID)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		p.Missing.add("image %d (%s)", s.ID, s.Path)
-		hint := ""
-		if strings.Contains(s.Path, `\`) {
-			hint = `; the name has a backslash, expected "/"`
+		image.ID, image.Bad = *m.raw.ID, f != nil || m.broken
+		image.Where = fmt.Sprintf("images[%d] (id %d)", i, image.ID)
+		if _, twice := b.image[image.ID]; twice {
+			b.report(m.at, faultf(labels.DuplicateID, "id %d is used twice; give each image its own", image.ID), "images[%d]", i)
+			continue
 		}
-		return fmt.Errorf("%s: no such file: %s%s", where, s.Path, hint)
-	case err != nil:
-		p.Unreadable.add("image %d: %v", s.ID, err)
-		return fmt.Errorf("%s: %w", where, err)
-	case w != s.Width || h != s.Height:
-		p.WrongSize.add("image %d (%s): annotated %dx%d, file %dx%d", s.ID, s.Path, s.Width, s.Height, w, h)
-		return fmt.Errorf("%s: annotated as %dx%d, but the file %s is %dx%d (orientation applied), so the boxes would not fit; correct the annotations or the file",
-			where, s.Width, s.Height, s.Path, w, h)
+		b.image[image.ID] = len(b.file.Images)
+		b.file.Images = append(b.file.Images, image)
 	}
-	return nil
 }
 
-func (b *builder) badImages(bad []error) error {
-	lines := make([]string, 0, maxListed+1)
-	for _, e := range bad[:min(len(bad), maxListed)] {
-		lines = append(lines, e.Error())
-	}
-	if n := len(bad) - len(lines); n > 0 {
-		lines = append(lines, fmt.Sprintf("and %d more", n))
-	}
-	msg := fmt.Sprintf("%d of %d images cannot be used; expected all of them; mend them or have bad images skipped:\n  %s",
-		len(bad), len(b.all), strings.Join(lines, "\n  "))
-	return &ImageError{File: b.name, Count: len(bad), Msg: msg, errs: bad}
+func (b *builder) report(at int64, f *fault, format string, args ...any) {
+	e := b.place(at, fmt.Sprintf(format, args...)+": "+f.msg)
+	e.Kind = f.kind
+	b.file.Faults = append(b.file.Faults, e)
 }
 
-// ImageError reports image files that cannot be used; it wraps each one's error.
-type ImageError struct {
-	File  string
-	Count int
-	Msg   string
-	errs  []error
+// checkImage checks an image's entry by itself.
+func (b *builder) checkImage(m item[rawImage]) (out labels.Image, f *fault) {
+	r := m.raw
+	switch {
+	case m.broken:
+		return out, nil
+	case r.ID == nil:
+		return out, faultf(labels.BadEntry, `"id" is missing; expected a whole number`)
+	case r.FileName == nil || *r.FileName == "":
+		return out, faultf(labels.BadEntry, `(id %d) "file_name" is missing; expected a path below the image folder`, *r.ID)
+	case r.Width == nil || r.Height == nil:
+		return out, faultf(labels.BadEntry, `(id %d) "width" or "height" is missing; expected the image's size in pixels`, *r.ID)
+	}
+	if err := imagefile.CheckSize(*r.Width, *r.Height); err != nil {
+		return out, faultf(labels.BadEntry, "(id %d) width and height: %v", *r.ID, err)
+	}
+	where, file, err := b.root.Find(*r.FileName, b.root.Dir)
+	if err != nil {
+		return out, faultf(labels.OutsideRoot, "(id %d) file_name: %v", *r.ID, err)
+	}
+	return labels.Image{File: file, Path: where, Width: int(*r.Width), Height: int(*r.Height)}, nil
 }
 
-func (e *ImageError) Error() string { return e.File + ": " + e.Msg }
+// addAnnotations adds the annotations that make sense.
+func (b *builder) addAnnotations() {
+	seen := make(map[int64]struct{}, len(b.annotations))
+	for i, a := range b.annotations {
+		if a.broken {
+			continue
+		}
+		box, f := b.annotation(a.raw)
+		if _, twice := seen[box.ID]; twice && f == nil {
+			f = faultf(labels.DuplicateID, "id %d is used twice; give each annotation its own", box.ID)
+			b.report(a.at, f, "annotations[%d]", i)
+			continue
+		}
+		switch {
+		case f != nil && a.raw.ID != nil:
+			b.report(a.at, f, "annotations[%d] (id %d)", i, *a.raw.ID)
+			continue
+		case f != nil:
+			b.report(a.at, f, "annotations[%d]", i)
+			continue
+		}
+		seen[box.ID] = struct{}{}
+		b.file.Boxes = append(b.file.Boxes, box)
+	}
+}
 
-// Unwrap returns the errors of the single images.
-func (e *ImageError) Unwrap() []error { return e.errs }
+// annotation checks one annotation by itself and against the other lists.
+func (b *builder) annotation(r rawAnnotation) (box labels.Box, f *fault) {
+	if r.ID == nil {
+		return box, faultf(labels.BadEntry, `"id" is missing; expected a whole number`)
+	}
+	if r.Image == nil || r.Category == nil {
+		return box, faultf(labels.BadEntry, `"image_id" or "category_id" is missing; expected both`)
+	}
+	image, ok := b.image[*r.Image]
+	if !ok {
+		return box, faultf(labels.UnknownID, "image_id %d is not in images; add the image or remove the annotation", *r.Image)
+	}
+	class, ok := b.class[*r.Category]
+	if !ok {
+		return box, faultf(labels.UnknownID, "category_id %d is not in categories (%s); add the category or correct the annotation", *r.Category, ids(b.class))
+	}
+	at, f := corners(r.Box)
+	if f != nil {
+		return box, f
+	}
+	box = labels.Box{
+		ID: *r.ID, Image: image, Class: class, Box: at, Area: at[2] * at[3], NoArea: r.Area == nil,
+		Crowd: bool(r.Crowd), Difficult: bool(r.Difficult), Truncated: bool(r.Truncated),
+	}
+	if r.Area != nil {
+		if box.Area = *r.Area; box.Area < 0 {
+			return box, faultf(labels.BadBox, "area is %g; expected a number that is not negative", box.Area)
+		}
+	}
+	return box, nil
+}
+
+func corners(raw []*float64) (box [4]float64, f *fault) {
+	if len(raw) != 4 {
+		return box, faultf(labels.BadEntry, "bbox: found %d numbers; expected [x, y, width, height]", len(raw))
+	}
+	for i, v := range raw {
+		if v == nil || math.IsNaN(*v) || math.IsInf(*v, 0) {
+			return box, faultf(labels.NotFinite, "bbox: number %d is not finite; expected [x, y, width, height]", i+1)
+		}
+		box[i] = *v
+	}
+	if box[2] < 0 || box[3] < 0 {
+		return box, faultf(labels.BadBox, "bbox: the size %gx%g is negative; expected [x, y, width, height], not two corners in any order", box[2], box[3])
+	}
+	return box, nil
+}

@@ -18,7 +18,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"pgregory.net/rapid"
 )
 
 // folder makes an image folder with a.png (100 x 50), sub/b.png (20 x 30) and
@@ -175,8 +174,8 @@ func TestBadInput(t *testing.T) {
 		{"image giant", doc(`{"id":1,"file_name":"a.png","width":4000000000,"height":4000000000}`, "", ""), "too large"},
 		{"image width a string", doc(`{"id":1,"file_name":"a.png","width":"100","height":50}`, "", ""), "images[0].width: found string; expected a whole number"},
 		{"image id fractional", doc(`{"id":1.5}`, "", ""), "images[0].id: found number 1.5; expected a whole number"},
-		{"path up", doc(`{"id":1,"file_name":"sub/../../x.png","width":1,"height":1}`, "", ""), "leaves the image folder"},
-		{"path absolute", doc(`{"id":1,"file_name":"/etc/passwd","width":1,"height":1}`, "", ""), "leaves the image folder"},
+		{"path up", doc(`{"id":1,"file_name":"sub/../../x.png","width":1,"height":1}`, "", ""), "leaves the data root"},
+		{"path absolute", doc(`{"id":1,"file_name":"/etc/passwd","width":1,"height":1}`, "", ""), "leaves the data root"},
 
 		{"annotation id missing", doc("", `{"image_id":1,"category_id":7,"bbox":[0,0,1,1]}`, ""), `annotations[0]: "id" is missing`},
 		{"annotation id twice", doc("", ann("4", "[0,0,1,1]")+",\n"+ann("4", "[0,0,2,2]"), ""), "ann.json:3:1: annotations[1]: id 4 is used twice"},
@@ -199,23 +198,56 @@ func TestBadInput(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			for _, skip := range []bool{false, true} { // SkipBad is for image files only
-				_, err := load(t, tt.text, Options{SkipBad: skip})
-				if err == nil {
-					t.Fatal("no error")
-				}
-				if !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("got %q, want %q in it", err, tt.want)
-				}
-				if !strings.Contains(err.Error(), "ann.json") {
-					t.Errorf("%q does not name the file", err)
-				}
-				var format *FormatError
-				if !errors.As(err, &format) {
-					t.Errorf("%T is no *FormatError", err)
-				}
+			_, err := load(t, tt.text, Options{})
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %q, want %q in it", err, tt.want)
+			}
+			if !strings.Contains(err.Error(), "ann.json") {
+				t.Errorf("%q does not name the file", err)
+			}
+			var format *FormatError
+			if !errors.As(err, &format) {
+				t.Errorf("%T is no *FormatError", err)
 			}
 		})
+	}
+}
+
+// Entries that make no sense are left out and counted; what the others say holds.
+func TestSkipEntries(t *testing.T) {
+	s, err := load(t, doc("", strings.Join([]string{
+		ann("1", "[0,0,1e999,1]"),
+		ann("2", "[0,0,-1,1]"),
+		ann("3", `["a",0,1,1]`),
+		`{"id":4,"image_id":99,"category_id":7,"bbox":[0,0,1,1]}`,
+		ann("5", "[10,10,20,20]"),
+		ann("5", "[10,10,30,30]"),
+	}, ",\n"), ""), Options{SkipBad: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.Problems()
+	got := []int{p.BadEntry.Count, p.BadBox.Count, p.UnknownID.Count, p.DuplicateID.Count}
+	if d := cmp.Diff([]int{2, 1, 1, 1}, got); d != "" {
+		t.Error(d, p.Lines())
+	}
+	if b := s.Sample(0).Boxes; len(b) != 1 || b[0].W != 20 {
+		t.Errorf("kept %+v", b)
+	}
+}
+
+// A path with backslashes is taken for one with slashes where there is no file
+// of that name.
+func TestBackslash(t *testing.T) {
+	s, err := load(t, doc(`{"id":2,"file_name":"sub\\b.png","width":20,"height":30}`, "", ""), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.File(0) != "sub/b.png" {
+		t.Errorf("got %q", s.File(0))
 	}
 }
 
@@ -226,7 +258,6 @@ func TestBadImages(t *testing.T) {
 		count             func(Problems) Finding
 	}{
 		{"missing", `{"id":2,"file_name":"none.png","width":1,"height":1}`, "images[1] (id 2): no such file", func(p Problems) Finding { return p.Missing }},
-		{"backslash", `{"id":2,"file_name":"sub\\b.png","width":20,"height":30}`, "has a backslash", func(p Problems) Finding { return p.Missing }},
 		{"folder not repeated", `{"id":2,"file_name":"images/a.png","width":100,"height":50}`, "no such file", func(p Problems) Finding { return p.Missing }},
 		{"zero bytes", `{"id":2,"file_name":"empty.png","width":1,"height":1}`, "the file is empty", func(p Problems) Finding { return p.Unreadable }},
 		{"a folder", `{"id":2,"file_name":"sub","width":1,"height":1}`, "not a regular file", func(p Problems) Finding { return p.Unreadable }},
@@ -307,27 +338,6 @@ func TestMissingFolderAndFile(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no such image folder") {
 		t.Errorf("%v", err)
 	}
-}
-
-// A clipped box lies in the image and in the box it was cut from.
-func TestClipProperty(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		at := rapid.Float64Range(-200, 200).Draw(t, "at")
-		size := rapid.Float64Range(0.01, 300).Draw(t, "size")
-		start, length, over := clip(at, size, 100)
-		if at+size <= 0 || at >= 100 {
-			if length > 0 {
-				t.Fatalf("outside, but %g is left", length)
-			}
-			return
-		}
-		if start < 0 || start+length > 100+1e-9 || start < at || start+length > at+size+1e-9 {
-			t.Fatalf("[%g, %g] leaves the image or the box", start, start+length)
-		}
-		if inside := at >= 0 && at+size <= 100; inside != (over == 0) {
-			t.Fatalf("inside %v, overhang %g", inside, over)
-		}
-	})
 }
 
 // shared finds the reference data beside the repository.

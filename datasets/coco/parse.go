@@ -5,26 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"slices"
 	"strings"
 )
-
-// FormatError reports an annotation file that is broken. Line and Col are 0
-// where the fault has no one place.
-type FormatError struct {
-	File      string
-	Line, Col int
-	Msg       string
-}
-
-func (e *FormatError) Error() string {
-	if e.Line == 0 {
-		return e.File + ": " + e.Msg
-	}
-	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Col, e.Msg)
-}
 
 // Pointers tell a key that is absent or null from a zero.
 type (
@@ -41,6 +25,9 @@ type (
 		Box      []*float64 `json:"bbox"`
 		Area     *float64   `json:"area"`
 		Crowd    flag       `json:"iscrowd"`
+
+		Difficult flag `json:"difficult"`
+		Truncated flag `json:"truncated"`
 	}
 	rawCategory struct {
 		ID   *int64  `json:"id"`
@@ -48,7 +35,7 @@ type (
 	}
 )
 
-// flag is iscrowd: 0 or 1, and some writers' false or true.
+// flag is iscrowd or the like: 0 or 1, and some writers' false or true.
 type flag bool
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -59,15 +46,17 @@ func (f *flag) UnmarshalJSON(data []byte) error {
 	case "1", "true":
 		*f = true
 	default:
-		return fmt.Errorf("iscrowd: found %.40s; expected 0 or 1", data)
+		return fmt.Errorf("a flag such as iscrowd: found %.40s; expected 0 or 1", data)
 	}
 	return nil
 }
 
 // item is an element of one of the file's lists, with its first byte's offset.
+// One that is broken has a wrong type somewhere, which is among the faults.
 type item[T any] struct {
-	raw T
-	at  int64
+	raw    T
+	at     int64
+	broken bool
 }
 
 // document is the file as it stands, checked for JSON's rules and types only.
@@ -77,17 +66,36 @@ type document struct {
 	images      []item[rawImage]
 	annotations []item[rawAnnotation]
 	categories  []item[rawCategory]
+	faults      []*FormatError // of single images and annotations
+	lines       []int          // made for the first error
 }
 
 // errorAt places an error at a byte of the file.
 func (d *document) errorAt(offset int64, format string, args ...any) error {
-	before := d.data[:min(max(offset, 0), int64(len(d.data)))]
-	return &FormatError{
-		File: d.name,
-		Line: bytes.Count(before, []byte("\n")) + 1,
-		Col:  len(before) - bytes.LastIndexByte(before, '\n'),
-		Msg:  fmt.Sprintf(format, args...),
+	return d.place(offset, fmt.Sprintf(format, args...))
+}
+
+func (d *document) place(offset int64, msg string) *FormatError {
+	if d.lines == nil {
+		d.lines = lineStarts(d.data)
 	}
+	at := int(min(max(offset, 0), int64(len(d.data))))
+	line, exact := slices.BinarySearch(d.lines, at)
+	if !exact {
+		line--
+	}
+	return &FormatError{File: d.name, Line: line + 1, Col: at - d.lines[line] + 1, Msg: msg}
+}
+
+// lineStarts returns the offset of every line's first byte.
+func lineStarts(data []byte) []int {
+	out := []int{0}
+	for i, c := range data {
+		if c == '\n' {
+			out = append(out, i+1)
+		}
+	}
+	return out
 }
 
 func (d *document) error(format string, args ...any) error {
@@ -200,10 +208,15 @@ func list[T any](d *document, dec *json.Decoder, key string) ([]item[T], error) 
 			return nil, d.errorAt(at, "%s[%d]: found no object; expected {...}", key, len(out))
 		}
 		var v T
-		if err := dec.Decode(&v); err != nil {
-			return nil, d.typeError(err, at, fmt.Sprintf("%s[%d]", key, len(out)))
+		err := dec.Decode(&v)
+		if err != nil {
+			e := d.typeError(err, at, fmt.Sprintf("%s[%d]", key, len(out)))
+			if key == "categories" {
+				return nil, e
+			}
+			d.faults = append(d.faults, e)
 		}
-		out = append(out, item[T]{v, at})
+		out = append(out, item[T]{v, at, err != nil})
 	}
 	_, err := dec.Token() // the closing bracket, which checkText has seen
 	return out, err
@@ -215,10 +228,10 @@ func (d *document) skip(offset int64) int64 {
 	return int64(len(d.data) - len(rest))
 }
 
-func (d *document) typeError(err error, at int64, where string) error {
+func (d *document) typeError(err error, at int64, where string) *FormatError {
 	var wrong *json.UnmarshalTypeError
 	if !errors.As(err, &wrong) {
-		return d.errorAt(at, "%s: %v", where, err)
+		return d.place(at, fmt.Sprintf("%s: %v", where, err))
 	}
 	want := "a whole number"
 	switch wrong.Type.Kind() {
@@ -229,16 +242,7 @@ func (d *document) typeError(err error, at int64, where string) error {
 	case reflect.Slice:
 		want = "a list [x, y, width, height]"
 	}
-	return d.errorAt(at, "%s.%s: found %s; expected %s", where, wrong.Field, wrong.Value, want)
-}
-
-// readAll reads at most limit bytes.
-func readAll(name string, r io.Reader, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = &FormatError{File: name, Msg: fmt.Sprintf("the file has more than %d bytes; split it", limit)}
-	}
-	return data, err
+	return d.place(at, fmt.Sprintf("%s.%s: found %s; expected %s", where, wrong.Field, wrong.Value, want))
 }
 
 // ids writes category ids for an error, shortened.

@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
 	"io/fs"
+	"math/bits"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -286,4 +289,53 @@ func FuzzJPEG(f *testing.F) {
 			t.Error("complete without an end marker")
 		}
 	})
+}
+
+// adobeCMYK writes a JPEG of one 8 x 8 block with four components, as Adobe
+// programs do: inverted, 255 being no ink. Each component is constant, so its
+// block has a DC coefficient only, which with a quantiser of 1 is
+//
+//	8 (v - 128)
+//
+// Codes of the DC table are the category in four bits; the AC table has the
+// end of block only, as a single 0. ITU-T T.81, annexes A.3.3 and F.1.2.
+func adobeCMYK(values [4]int) []byte {
+	out := []byte{0xff, 0xd8, 0xff, 0xee, 0, 14, 'A', 'd', 'o', 'b', 'e', 0, 100, 0, 0, 0, 0, 0}
+	out = append(append(out, 0xff, 0xdb, 0, 67, 0), bytes.Repeat([]byte{1}, 64)...)
+	out = append(out, 0xff, 0xc0, 0, 20, 8, 0, 8, 0, 8, 4, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 4, 0x11, 0)
+	out = append(out, 0xff, 0xc4, 0, 31, 0x00, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+	out = append(out, 0xff, 0xc4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	out = append(out, 0xff, 0xda, 0, 14, 4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0)
+	code := ""
+	for _, v := range values {
+		dc := 8 * (v - 128)
+		size := bits.Len(uint(max(dc, -dc)))
+		if dc < 0 {
+			dc += 1<<size - 1
+		}
+		code += fmt.Sprintf("%04b%0*b0", size, size, dc)
+	}
+	for code += strings.Repeat("1", (8-len(code)%8)%8); code != ""; code = code[8:] {
+		b, _ := strconv.ParseUint(code[:8], 2, 8)
+		if out = append(out, byte(b)); b == 0xff {
+			out = append(out, 0)
+		}
+	}
+	return append(out, 0xff, 0xd9)
+}
+
+// Red is no cyan, full magenta and yellow, no black.
+func TestCMYK(t *testing.T) {
+	data := adobeCMYK([4]int{255, 1, 1, 255})
+	img, err := Decode("x.jpg", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	if p := img.GetVecbAt(4, 4); p[2] < 250 || p[1] > 5 || p[0] > 5 {
+		t.Errorf("got %v, want red in BGR", p)
+	}
+	if w, h, err := Size(write(t, "x.jpg", data)); w != 8 || h != 8 || err != nil {
+		t.Errorf("%dx%d, %v", w, h, err)
+	}
 }

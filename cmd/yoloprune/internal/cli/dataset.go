@@ -11,10 +11,11 @@ import (
 
 func (a *app) datasetCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "dataset", Short: "Make image sets", Args: noArgs,
+		Use: "dataset", Short: "Check, describe, convert, split and draw image sets", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.toyCommand())
+	c.AddCommand(a.datasetCheckCommand(), a.datasetStatsCommand(), a.datasetConvertCommand(), a.datasetSplitCommand(),
+		a.datasetAnchorsCommand(), a.toyCommand())
 	return c
 }
 

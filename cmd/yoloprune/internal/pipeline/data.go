@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"yoloprune/configs"
 	"yoloprune/datasets"
 	"yoloprune/datasets/coco"
+	"yoloprune/datasets/formats"
+	"yoloprune/datasets/labels"
 	"yoloprune/datasets/toy"
 )
 
@@ -38,11 +41,7 @@ func (r *Run) openData(context.Context) error {
 		if s.split == nil {
 			continue
 		}
-		images, annotations := s.split.Paths(root)
-		if err := errors.Join(r.checkPath("data."+s.key+".annotations", annotations), r.checkPath("data."+s.key+".images", images)); err != nil {
-			return err
-		}
-		set, err := coco.Load(annotations, images, coco.Options{SkipBad: r.exp.Data.SkipBad, Names: names})
+		set, err := r.openSplit(s.key, s.split, root, names)
 		if err != nil {
 			return err
 		}
@@ -51,6 +50,26 @@ func (r *Run) openData(context.Context) error {
 		r.sayProblems(s.key, set)
 	}
 	return r.checkBatches()
+}
+
+// openSplit reads one split; the classes of the first give the names of the
+// others.
+func (r *Run) openSplit(key string, s *configs.Split, root string, names []string) (*coco.Set, error) {
+	images, annotations := s.Paths(root)
+	if err := errors.Join(r.checkPath("data."+key+".annotations", annotations), r.checkPath("data."+key+".images", images)); err != nil {
+		return nil, err
+	}
+	o := formats.Options{Format: r.exp.Data.Format, Root: cmp.Or(root, "."), Split: key, Names: names}
+	if o.Format == "toy" {
+		o.Format = "coco"
+	}
+	if s.Annotations != "" {
+		o.Annotations = annotations
+	}
+	if s.Images != "" || o.Format == "coco" {
+		o.Images = images
+	}
+	return formats.Open(o, labels.Options{SkipBad: r.exp.Data.SkipBad})
 }
 
 // checkPath says where the experiment names a file or folder that is not
