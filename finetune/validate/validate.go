@@ -1,5 +1,5 @@
 // Package validate finds objects in images and measures a detector on an image
-// set: resize, forward pass, decoding, non-maximum suppression and COCO's average
+// set: resize, forward pass, decoding, non-maximum suppression and average
 // precision.
 package validate
 
@@ -31,12 +31,16 @@ type Options struct {
 	Conf, NMS      float64
 	NMSKind        string // one of head.NMSKinds
 	MaxDet         int
-	SkipBad        bool // go on without images that cannot be read
+	SkipBad        bool         // go on without images that cannot be read
+	Eval           eval.Options // the protocol; the zero value is COCO's
 }
 
 // Check says which option makes no sense.
 func (o Options) Check() error {
 	if err := o.Fit.Check(); err != nil {
+		return err
+	}
+	if err := o.Eval.Check(); err != nil {
 		return err
 	}
 	return head.Check(nil, o.head(1, 1, 1, 1))
@@ -50,8 +54,10 @@ func (o Options) head(imageW, imageH, netW, netH int) head.Options {
 	}
 }
 
-// Protocol names what a measurement depends on beside network and images.
+// Protocol names what a measurement depends on beside network, images and the
+// evaluator's rules.
 type Protocol struct {
+	Input     [2]int  `json:"input"` // width and height
 	Conf      float64 `json:"conf"`
 	NMS       float64 `json:"nms"`
 	NMSKind   string  `json:"nms_kind"`
@@ -62,7 +68,7 @@ type Protocol struct {
 
 // Protocol names defaults, and what auto means for g.
 func (o Options) Protocol(g *graph.Graph) Protocol {
-	p := Protocol{o.Conf, o.NMS, head.KindFor(o.NMSKind, nil), o.MaxDet, o.Fit.Kind(), o.Fit.Letterbox}
+	p := Protocol{[2]int{g.Net.Width, g.Net.Height}, o.Conf, o.NMS, head.KindFor(o.NMSKind, nil), o.MaxDet, o.Fit.Kind(), o.Fit.Letterbox}
 	if h := g.Heads(); len(h) > 0 {
 		p.NMSKind = head.KindFor(o.NMSKind, h[len(h)-1].Yolo())
 	}
@@ -81,9 +87,10 @@ type Validator struct {
 
 // Result is a measurement. Images holds the detections of every image of the
 // source, in its order; Skipped counts the unreadable ones, whose truths are
-// left out.
+// left out of Truth.
 type Result struct {
 	*eval.Result
+	Truth      *eval.GroundTruth
 	Detections []eval.Detection
 	Images     [][]head.Detection
 	Skipped    int
@@ -191,12 +198,12 @@ func (v *Validator) evaluate(r *Result, seen []bool) error {
 			})
 		}
 	}
-	truth := v.truth
+	r.Truth = v.truth
 	if r.Skipped > 0 {
-		truth = without(truth, missing)
+		r.Truth = without(v.truth, missing)
 	}
 	var err error
-	r.Result, err = eval.COCO(truth, r.Detections)
+	r.Result, err = eval.Measure(r.Truth, r.Detections, v.o.Eval)
 	return err
 }
 

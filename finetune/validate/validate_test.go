@@ -139,12 +139,40 @@ func TestProtocol(t *testing.T) {
 		o    Options
 		want Protocol
 	}{
-		{Options{Conf: .1, NMS: .2, MaxDet: 3}, Protocol{.1, .2, "default", 3, "bilinear", false}},
-		{Options{NMSKind: "greedynms", Fit: batch.Fit{Resize: "area"}}, Protocol{0, 0, "greedynms", 0, "area", false}},
-		{Options{NMSKind: "auto", Fit: batch.Fit{Resize: "darknet", Letterbox: true}}, Protocol{0, 0, "diounms", 0, "darknet", true}},
+		{Options{Conf: .1, NMS: .2, MaxDet: 3}, Protocol{[2]int{64, 64}, .1, .2, "default", 3, "bilinear", false}},
+		{Options{NMSKind: "greedynms", Fit: batch.Fit{Resize: "area"}}, Protocol{[2]int{64, 64}, 0, 0, "greedynms", 0, "area", false}},
+		{Options{NMSKind: "auto", Fit: batch.Fit{Resize: "darknet", Letterbox: true}}, Protocol{[2]int{64, 64}, 0, 0, "diounms", 0, "darknet", true}},
 	} {
 		if got := c.o.Protocol(g); got != c.want {
 			t.Errorf("%+v: %+v, want %+v", c.o, got, c.want)
+		}
+	}
+}
+
+// TestEvaluator: the detections are those of the network, the rules those asked for.
+func TestEvaluator(t *testing.T) {
+	_, set := scenes(t)
+	g := network(t, 3)
+	for _, o := range []eval.Options{{}, {Exact: true}, {Protocol: eval.ProtocolVOC07}, {Protocol: eval.ProtocolDarknet, Points: 11}} {
+		all := settings
+		all.Eval = o
+		v, err := New(set, 64, 64, all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := v.Run(g, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := eval.Measure(set.GroundTruth(), r.Detections, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, r.Result); d != "" || len(r.Detections) == 0 {
+			t.Errorf("%+v: %d detections: %s", o, len(r.Detections), d)
+		}
+		if len(r.Truth.Truths) != len(set.GroundTruth().Truths) {
+			t.Errorf("%+v: measured against %d truths", o, len(r.Truth.Truths))
 		}
 	}
 }
@@ -157,6 +185,7 @@ func TestBadOptions(t *testing.T) {
 		"confidence threshold 2":     func(o *Options) { o.Conf = 2 },
 		"suppression threshold -1":   func(o *Options) { o.NMS = -1 },
 		"limit of -5 detections":     func(o *Options) { o.MaxDet = -5 },
+		`protocol "pascal"`:          func(o *Options) { o.Eval.Protocol = "pascal" },
 	} {
 		o := settings
 		change(&o)

@@ -15,18 +15,20 @@ const (
 
 // params are the protocol's numbers.
 type params struct {
-	ious    [numIoU]float64     // a match needs at least this IoU
-	recalls [numRecall]float64  // where precision is read
-	areas   [numArea][2]float64 // both ends belong to the range
-	maxDets [numMax]int         // rising; per image and category
+	ious     []float64          // a match needs at least this IoU
+	recalls  [numRecall]float64 // where precision is read
+	areas    [][2]float64       // both ends belong to the range
+	maxDets  [numMax]int        // rising; per image and category
+	loseZero bool               // annotation 0 is never found
 }
 
-func cocoParams() *params {
+func cocoParams(maxDets [numMax]int) *params {
 	p := &params{
-		areas:   [numArea][2]float64{{0, 1e10}, {0, 32 * 32}, {32 * 32, 96 * 96}, {96 * 96, 1e10}},
-		maxDets: [numMax]int{1, 10, 100},
+		ious:    make([]float64, numIoU),
+		areas:   [][2]float64{{0, 1e10}, {0, 32 * 32}, {32 * 32, 96 * 96}, {96 * 96, 1e10}},
+		maxDets: maxDets,
 	}
-	linspace(p.ious[:], .5, .95)
+	linspace(p.ious, .5, .95)
 	linspace(p.recalls[:], 0, 1)
 	return p
 }
@@ -44,92 +46,58 @@ func linspace(v []float64, start, stop float64) {
 	v[len(v)-1] = stop
 }
 
-// COCO measures detections against the ground truth. The order of detections
-// matters where scores are equal: within an image the earlier one is better,
-// across images the lower image id.
-//
-// The error is a *FormatError for the first item that does not fit: an unknown
-// or repeated id, a number that is not finite, a negative size.
-func COCO(gt *GroundTruth, dets []Detection) (*Result, error) {
-	return evaluate(gt, dets, cocoParams())
-}
-
-func evaluate(gt *GroundTruth, dets []Detection, p *params) (*Result, error) {
-	if gt == nil {
-		gt = &GroundTruth{}
-	}
-	if err := gt.check(inMemory); err != nil {
-		return nil, err
-	}
-	if err := CheckDetections("", gt, dets); err != nil {
-		return nil, err
-	}
-	cells := newCells(gt, dets)
-	m, sum := &matcher{p: p}, &summary{p: p}
-	for k, c := range cells.categories {
-		sum.add(c, m.category(cells.truthsOf(k), cells.detsOf(k)))
-	}
-	return sum.result(), nil
-}
-
-// summary gathers the means over all categories.
-type summary struct {
-	p       *params
-	curve   curve
-	ap      [numArea]mean // over all IoU thresholds
-	ap50    mean
-	ap75    mean
-	ar      [numMax]mean  // all areas
-	arSized [numArea]mean // the largest limit
-	classes []ClassAP
-}
-
-func (s *summary) add(c Category, m *matches) {
-	var ap, ap50, ap75 mean
-	for a := range numArea {
-		if m.positives[a] == 0 {
-			continue
+func (c *cells) coco(p *params) *Result {
+	outcomes := make([]*outcome, len(c.categories))
+	c.eachClass(func() func(int) {
+		m, buffer := &matcher{p: p}, &curves{}
+		return func(k int) {
+			outcomes[k] = p.accumulate(c.categories[k], m.category(c.truthsOf(k), c.detsOf(k)), buffer)
 		}
-		for t := range numIoU {
-			recall := s.curve.trace(m, a, t)
-			precision := s.curve.sumPrecision(&s.p.recalls)
-			s.ap[a].add(precision, numRecall)
-			s.arSized[a].add(recall, 1)
-			if a == all {
-				ap.add(precision, numRecall)
-			}
-			if a == all && t == at50 {
-				ap50.add(precision, numRecall)
-			}
-			if a == all && t == at75 {
-				ap75.add(precision, numRecall)
-			}
-		}
+	})
+	r := &Result{Numbers: numbersOf(outcomes, 0, numIoU)}
+	r.MeanAP = r.AP
+	for t, iou := range p.ious {
+		r.PerIoU = append(r.PerIoU, AtIoU{iou, numbersOf(outcomes, t, t+1)})
 	}
-	s.ap50.merge(ap50)
-	s.ap75.merge(ap75)
-	s.addRecalls(m)
-	s.classes = append(s.classes, ClassAP{c, ap.value(), ap50.value(), m.positives[all]})
+	for k, o := range outcomes {
+		n := numbersOf(outcomes[k:k+1], 0, numIoU)
+		r.PerClass = append(r.PerClass, ClassAP{o.category, n, n.AP, o.positives[all]})
+	}
+	return r
 }
 
-func (s *summary) addRecalls(m *matches) {
-	if m.positives[all] == 0 {
-		return
-	}
-	for i, limit := range s.p.maxDets {
-		for t := range numIoU {
-			s.ar[i].add(m.recall(all, t, limit), 1)
+// numbersOf are the twelve means over categories and the IoU thresholds from
+// first up to end. AP50 and AP75 are undefined without their threshold.
+func numbersOf(outcomes []*outcome, first, end int) Numbers {
+	precision := func(a, first, end int) float64 {
+		var m mean
+		for _, o := range outcomes {
+			m.addRange(o.positives[a], o.precision[a][:], first, end, numRecall)
 		}
+		return m.value()
 	}
-}
-
-func (s *summary) result() *Result {
-	return &Result{
-		AP: s.ap[all].value(), AP50: s.ap50.value(), AP75: s.ap75.value(),
-		APs: s.ap[small].value(), APm: s.ap[medium].value(), APl: s.ap[large].value(),
-		AR1: s.ar[0].value(), AR10: s.ar[1].value(), AR100: s.ar[2].value(),
-		ARs: s.arSized[small].value(), ARm: s.arSized[medium].value(), ARl: s.arSized[large].value(),
-		PerClass: s.classes,
+	recall := func(a int) float64 {
+		var m mean
+		for _, o := range outcomes {
+			m.addRange(o.positives[a], o.recall[a][:], first, end, 1)
+		}
+		return m.value()
+	}
+	limited := func(l int) float64 {
+		var m mean
+		for _, o := range outcomes {
+			m.addRange(o.positives[all], o.limited[l][:], first, end, 1)
+		}
+		return m.value()
+	}
+	within := func(t int) (int, int) { return max(t, first), min(t+1, end) }
+	from50, to50 := within(at50)
+	from75, to75 := within(at75)
+	return Numbers{
+		AP: precision(all, first, end), AP50: precision(all, from50, to50), AP75: precision(all, from75, to75),
+		APs: precision(small, first, end), APm: precision(medium, first, end), APl: precision(large, first, end),
+		AR1: limited(0), AR10: limited(1), AR100: limited(2),
+		ARs: recall(small), ARm: recall(medium), ARl: recall(large),
 	}
 }
 
@@ -139,12 +107,21 @@ type mean struct {
 	n   int
 }
 
+// addRange adds v[first:end], each the sum of n values, if there is anything to
+// find.
+func (m *mean) addRange(positives int, v []float64, first, end, n int) {
+	if positives == 0 {
+		return
+	}
+	for t := first; t < end; t++ {
+		m.add(v[t], n)
+	}
+}
+
 func (m *mean) add(sum float64, n int) {
 	m.sum += sum
 	m.n += n
 }
-
-func (m *mean) merge(o mean) { m.add(o.sum, o.n) }
 
 func (m mean) value() float64 {
 	if m.n == 0 {

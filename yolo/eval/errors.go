@@ -48,15 +48,15 @@ func item(list string, i int, field string) string {
 
 // check says what is wrong with the ground truth, if anything.
 func (gt *GroundTruth) check(at locator) error {
-	images, i := ids(len(gt.Images), func(i int) int64 { return gt.Images[i] })
+	images, i := newIndex(len(gt.Images), func(i int) int64 { return gt.Images[i] })
 	if i >= 0 {
 		return repeated(at, "images", i, gt.Images[i])
 	}
-	categories, i := ids(len(gt.Categories), func(i int) int64 { return gt.Categories[i].ID })
+	categories, i := newIndex(len(gt.Categories), func(i int) int64 { return gt.Categories[i].ID })
 	if i >= 0 {
 		return repeated(at, "categories", i, gt.Categories[i].ID)
 	}
-	if _, i := ids(len(gt.Truths), func(i int) int64 { return gt.Truths[i].ID }); i >= 0 {
+	if _, i := newIndex(len(gt.Truths), func(i int) int64 { return gt.Truths[i].ID }); i >= 0 {
 		return repeated(at, "annotations", i, gt.Truths[i].ID)
 	}
 	for i := range gt.Truths {
@@ -67,28 +67,15 @@ func (gt *GroundTruth) check(at locator) error {
 	return nil
 }
 
-// ids returns the set of n ids and the position of the first repeated one, or
-// -1.
-func ids(n int, id func(int) int64) (set map[int64]bool, again int) {
-	set = make(map[int64]bool, n)
-	for i := range n {
-		if set[id(i)] {
-			return nil, i
-		}
-		set[id(i)] = true
-	}
-	return set, -1
-}
-
 func repeated(at locator, list string, i int, id int64) error {
 	return at(list, i, "id", fmt.Sprintf("%d appears a second time; ids must be unique; renumber or remove one of the two", id))
 }
 
-func (t *Truth) fault(images, categories map[int64]bool) (field, msg string) {
+func (t *Truth) fault(images, categories *index) (field, msg string) {
 	switch {
-	case !images[t.Image]:
+	case !images.has(t.Image):
 		return "image_id", fmt.Sprintf("%d is not among the images; add the image or remove the annotation", t.Image)
-	case !categories[t.Category]:
+	case !categories.has(t.Category):
 		return "category_id", fmt.Sprintf("%d is not among the categories; add the category or remove the annotation", t.Category)
 	case boxFault(t.Box) != "":
 		return "bbox", boxFault(t.Box)
@@ -101,11 +88,7 @@ func (t *Truth) fault(images, categories map[int64]bool) (field, msg string) {
 // CheckDetections says whether the detections fit the ground truth; COCO does
 // so itself, but cannot name the file. The error is a *FormatError.
 func CheckDetections(file string, gt *GroundTruth, dets []Detection) error {
-	if gt == nil {
-		gt = &GroundTruth{}
-	}
-	images, _ := ids(len(gt.Images), func(i int) int64 { return gt.Images[i] })
-	categories, _ := ids(len(gt.Categories), func(i int) int64 { return gt.Categories[i].ID })
+	images, categories := gt.known()
 	for i := range dets {
 		if field, msg := dets[i].misfit(images, categories); msg != "" {
 			return &FormatError{File: file, Where: item("detections", i, field), Msg: msg}
@@ -114,14 +97,32 @@ func CheckDetections(file string, gt *GroundTruth, dets []Detection) error {
 	return nil
 }
 
-func (d *Detection) misfit(images, categories map[int64]bool) (field, msg string) {
-	switch {
-	case !images[d.Image]:
-		return "image_id", fmt.Sprintf("%d is not an image of the ground truth; measure on the split that the detections were made for", d.Image)
-	case !categories[d.Category]:
-		return "category_id", fmt.Sprintf("%d is not a category of the ground truth; map class numbers to its category ids (COCO's own run from 1 to 90 with gaps)", d.Category)
+// known returns the ids that detections may have.
+func (gt *GroundTruth) known() (images, categories *index) {
+	if gt == nil {
+		return &index{}, &index{}
+	}
+	images, _ = newIndex(len(gt.Images), func(i int) int64 { return gt.Images[i] })
+	categories, _ = newIndex(len(gt.Categories), func(i int) int64 { return gt.Categories[i].ID })
+	return images, categories
+}
+
+func (d *Detection) misfit(images, categories *index) (field, msg string) {
+	if field, msg = d.stranger(images, categories); msg != "" {
+		return field, msg
 	}
 	return d.fault()
+}
+
+// stranger says whether a detection belongs to another set.
+func (d *Detection) stranger(images, categories *index) (field, msg string) {
+	switch {
+	case !images.has(d.Image):
+		return "image_id", fmt.Sprintf("%d is not an image of the ground truth; measure on the split that the detections were made for", d.Image)
+	case !categories.has(d.Category):
+		return "category_id", fmt.Sprintf("%d is not a category of the ground truth; map class numbers to its category ids (COCO's own run from 1 to 90 with gaps)", d.Category)
+	}
+	return "", ""
 }
 
 func (d *Detection) fault() (field, msg string) {

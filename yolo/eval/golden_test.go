@@ -2,9 +2,11 @@ package eval
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -80,7 +82,7 @@ var longNames = map[string]string{
 	"AR1": "AR_1", "AR10": "AR_10", "AR100": "AR_100", "ARs": "AR_small", "ARm": "AR_medium", "ARl": "AR_large",
 }
 
-func checkNumbers(t *testing.T, r *Result, want map[string]float64, tolerance float64) {
+func checkNumbers(t *testing.T, r *Numbers, want map[string]float64, tolerance float64) {
 	t.Helper()
 	for _, n := range numbers {
 		w, ok := want[longNames[n.name]]
@@ -93,22 +95,16 @@ func checkNumbers(t *testing.T, r *Result, want map[string]float64, tolerance fl
 	}
 }
 
-// The evaluator's own test of the COCO API: 100 images, 80 classes, crowds and
-// equal scores; the numbers are those of the original cocoeval.py.
-func TestCOCOPublished(t *testing.T) {
-	const dir = "cocoeval-fakebbox100"
-	gt := readTruths(t, shared(t, "datasets", dir, "instances_val2014_100_bbox.json"))
-	dets := readDets(t, shared(t, "datasets", dir, "instances_val2014_fakebbox100_results.json"))
-	var want struct {
-		Summary     map[string]float64            `json:"summary"`
-		PerCategory map[string]map[string]float64 `json:"per_category"`
-	}
-	readJSON(t, shared(t, "datasets", dir, "expected.json"), &want)
-	r, err := COCO(gt, dets)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkNumbers(t, r, want.Summary, 1e-12)
+// reference is what the original cocoeval.py gives at full precision.
+type reference struct {
+	Summary     map[string]float64            `json:"summary"`
+	PerCategory map[string]map[string]float64 `json:"per_category"`
+}
+
+// check compares all twelve numbers and those of every class.
+func (want *reference) check(t *testing.T, r *Result) {
+	t.Helper()
+	checkNumbers(t, &r.Numbers, want.Summary, 1e-12)
 	defined := 0
 	for _, c := range r.PerClass {
 		w, ok := want.PerCategory[c.Category.Name]
@@ -121,41 +117,53 @@ func TestCOCOPublished(t *testing.T) {
 			t.Errorf("%s: AP %.16f, AP50 %.16f, want %.16f, %.16f", c.Category.Name, c.AP, c.AP50, w["AP"], w["AP50"])
 		}
 	}
-	if defined != len(want.PerCategory) {
+	if defined != len(want.PerCategory) || defined == 0 {
 		t.Errorf("%d classes compared, want %d", defined, len(want.PerCategory))
 	}
 }
 
-// Real detectors on 30 images, thousands of detections of low score; the
-// reference rounds to five digits.
+// The evaluator's own test of the COCO API: 100 images, 80 classes, crowds and
+// equal scores; the numbers are those of the original cocoeval.py.
+func TestCOCOPublished(t *testing.T) {
+	const dir = "cocoeval-fakebbox100"
+	gt := readTruths(t, shared(t, "datasets", dir, "instances_val2014_100_bbox.json"))
+	dets := readDets(t, shared(t, "datasets", dir, "instances_val2014_fakebbox100_results.json"))
+	var want reference
+	readJSON(t, shared(t, "datasets", dir, "expected.json"), &want)
+	r, err := COCO(gt, dets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.check(t, r)
+}
+
+// Real detectors on 30 images, thousands of detections of low score.
 func TestCOCODetectors(t *testing.T) {
 	const dir = "coco-sample"
 	var want struct {
-		Metrics map[string]map[string]map[string]float64 `json:"metrics"`
+		Saved map[string]*reference `json:"saved_detections"`
 	}
 	readJSON(t, shared(t, "datasets", dir, "reference", "expected.json"), &want)
-	annotations, err := filepath.Glob(shared(t, "datasets", dir, "annotations") + "/*val*.json")
-	if err != nil || len(annotations) != 1 {
-		t.Fatalf("annotation files %v, want one", annotations)
+	gt := readTruths(t, shared(t, "datasets", dir, "annotations", "val.json"))
+	if len(want.Saved) < 2 {
+		t.Fatalf("%d files of detections, want two or more", len(want.Saved))
 	}
-	gt := readTruths(t, annotations[0])
-	for _, model := range []string{"yolo-fastest-1.1", "yolo-fastest-1.1-xl"} {
-		t.Run(model, func(t *testing.T) {
-			dets := readDets(t, shared(t, "datasets", dir, "reference", "dets_"+model+"_val.json"))
-			r, err := COCO(gt, dets)
+	for _, file := range slices.Sorted(maps.Keys(want.Saved)) {
+		t.Run(file, func(t *testing.T) {
+			r, err := COCO(gt, readDets(t, shared(t, "datasets", dir, "reference", file)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkNumbers(t, r, want.Metrics[model]["val"], .500001e-5)
+			want.Saved[file].check(t, r)
 		})
 	}
 }
 
 // The thresholds' last bits are part of the protocol.
 func TestParams(t *testing.T) {
-	p := cocoParams()
-	ious := [numIoU]float64{.5, .55, .6, .65, .7, .75, .8, .85, .8999999999999999, .95}
-	if p.ious != ious {
+	p := cocoParams([numMax]int{1, 10, 100})
+	ious := []float64{.5, .55, .6, .65, .7, .75, .8, .85, .8999999999999999, .95}
+	if !slices.Equal(p.ious, ious) {
 		t.Errorf("IoU thresholds %v, want %v", p.ious, ious)
 	}
 	above := map[int]bool{35: true, 41: true, 47: true, 57: true, 69: true, 70: true, 82: true, 83: true, 94: true, 95: true}

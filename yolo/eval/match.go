@@ -1,10 +1,5 @@
 package eval
 
-import (
-	"cmp"
-	"slices"
-)
-
 // matches is the outcome of matching for one category: its detections, those
 // over the largest limit left out, by falling score; equal scores keep the
 // order of image and file.
@@ -16,7 +11,7 @@ type matches struct {
 // scored is a detection with its fate.
 type scored struct {
 	score float64
-	rank  int // place in its image and category, from 0
+	rank  int32 // place in its image and category, from 0
 	fates [numArea]fate
 }
 
@@ -25,90 +20,73 @@ type scored struct {
 // ignored one counts for nothing.
 type fate struct{ matched, ignored uint16 }
 
-// recall is the share of truths found by the first limit detections of every
-// image.
-func (m *matches) recall(a, t, limit int) float64 {
-	found := 0
-	for i := range m.dets {
-		f := &m.dets[i].fates[a]
-		if m.dets[i].rank < limit && (f.matched&^f.ignored)>>t&1 == 1 {
-			found++
-		}
-	}
-	return float64(found) / float64(m.positives[a])
-}
-
 // matcher matches a category image by image; its buffers are used again and
 // again.
 type matcher struct {
 	p *params
+	sorter
 
-	order  []int     // the image's detections by falling score
+	scores []float64 // what is to be sorted
+	best   []int32   // the image's detections by falling score
 	iou    []float64 // D x G: in that order, and the truths as they stand
 	regard []int     // the order in which truths are tried
 	ignore []bool    // by truth: outside the range of area, or a crowd
 	taken  []bool    // by truth
+	all    []scored  // the category's detections by image
 }
 
 // category matches all of a category's truths and detections, both sorted by
 // image.
 func (m *matcher) category(truths []truth, dets []det) *matches {
-	out := &matches{dets: make([]scored, 0, len(dets))}
+	out := &matches{}
+	m.all = m.all[:0]
 	for len(truths) > 0 || len(dets) > 0 {
-		image := firstImage(truths, dets)
-		g, d := 0, 0
-		for g < len(truths) && truths[g].image == image {
-			g++
-		}
-		for d < len(dets) && dets[d].image == image {
-			d++
-		}
+		g, d := imageOf(truths, dets)
 		m.image(out, truths[:g], dets[:d])
 		truths, dets = truths[g:], dets[d:]
 	}
-	slices.SortStableFunc(out.dets, func(a, b scored) int { return cmp.Compare(b.score, a.score) })
+	m.scores = m.scores[:0]
+	for i := range m.all {
+		m.scores = append(m.scores, m.all[i].score)
+	}
+	out.dets = make([]scored, len(m.all))
+	for i, from := range m.falling(m.scores) {
+		out.dets[i] = m.all[from]
+	}
 	return out
-}
-
-func firstImage(truths []truth, dets []det) int {
-	if len(dets) == 0 {
-		return truths[0].image
-	}
-	if len(truths) == 0 {
-		return dets[0].image
-	}
-	return min(truths[0].image, dets[0].image)
 }
 
 func (m *matcher) image(out *matches, truths []truth, dets []det) {
 	m.rank(dets)
 	m.overlaps(truths, dets)
-	first := len(out.dets)
-	for rank, d := range m.order {
-		out.dets = append(out.dets, scored{score: dets[d].score, rank: rank})
+	first := len(m.all)
+	for rank, d := range m.best {
+		m.all = append(m.all, scored{score: dets[d].score, rank: int32(rank)})
 	}
 	for a, area := range m.p.areas {
-		out.positives[a] += m.consider(truths, area)
-		for t := range numIoU {
-			m.match(out.dets[first:], a, t, truths)
+		if len(truths) > 0 {
+			out.positives[a] += m.consider(truths, area)
+			for t := range m.p.ious {
+				m.match(m.all[first:], a, t, truths)
+			}
 		}
-		m.ignoreOutside(out.dets[first:], a, dets)
+		m.ignoreOutside(m.all[first:], a, dets)
 	}
 }
 
 // rank orders an image's detections by falling score and keeps the first ones.
 func (m *matcher) rank(dets []det) {
-	m.order = m.order[:0]
+	m.scores = m.scores[:0]
 	for d := range dets {
-		m.order = append(m.order, d)
+		m.scores = append(m.scores, dets[d].score)
 	}
-	slices.SortStableFunc(m.order, func(a, b int) int { return cmp.Compare(dets[b].score, dets[a].score) })
-	m.order = m.order[:min(len(m.order), m.p.maxDets[numMax-1])]
+	order := m.falling(m.scores)
+	m.best = append(m.best[:0], order[:min(len(order), m.p.maxDets[numMax-1])]...)
 }
 
 func (m *matcher) overlaps(truths []truth, dets []det) {
 	m.iou = m.iou[:0]
-	for _, d := range m.order {
+	for _, d := range m.best {
 		for g := range truths {
 			m.iou = append(m.iou, overlap(&dets[d].box, &truths[g].box, truths[g].crowd))
 		}
@@ -165,7 +143,8 @@ func (m *matcher) consider(truths []truth, area [2]float64) int {
 func outside(v float64, r [2]float64) bool { return v < r[0] || v > r[1] }
 
 // match gives every detection, best score first, the truth that it overlaps
-// most among those still free.
+// most among those still free. With the fault of annotation 0 that one is taken
+// and the detection stays without a match all the same.
 func (m *matcher) match(dets []scored, a, t int, truths []truth) {
 	m.taken = append(m.taken[:0], make([]bool, len(truths))...)
 	for i := range dets {
@@ -176,7 +155,9 @@ func (m *matcher) match(dets []scored, a, t int, truths []truth) {
 		}
 		m.taken[g] = true
 		f := &dets[i].fates[a]
-		f.matched |= 1 << t
+		if !(truths[g].zero && m.p.loseZero) {
+			f.matched |= 1 << t
+		}
 		if m.ignore[g] {
 			f.ignored |= 1 << t
 		}
@@ -206,7 +187,7 @@ func (m *matcher) bestTruth(iou []float64, limit float64, truths []truth) int {
 // range of area.
 func (m *matcher) ignoreOutside(dets []scored, a int, boxes []det) {
 	for i := range dets {
-		box := &boxes[m.order[i]].box
+		box := &boxes[m.best[i]].box
 		if outside(box[2]*box[3], m.p.areas[a]) {
 			f := &dets[i].fates[a]
 			f.ignored |= ^f.matched

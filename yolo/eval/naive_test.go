@@ -2,6 +2,7 @@ package eval
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -18,15 +19,15 @@ type naive struct {
 	p    *params
 }
 
-func (n *naive) result() map[string]float64 {
+// result has the numbers over the IoU thresholds from first up to end.
+func (n *naive) result(first, end int) map[string]float64 {
 	last := numMax - 1
-	out := map[string]float64{
-		"AP": n.precision(all, 0, numIoU), "AP50": n.precision(all, at50, at50+1), "AP75": n.precision(all, at75, at75+1),
-		"APs": n.precision(small, 0, numIoU), "APm": n.precision(medium, 0, numIoU), "APl": n.precision(large, 0, numIoU),
-		"AR1": n.recall(all, 0), "AR10": n.recall(all, 1), "AR100": n.recall(all, last),
-		"ARs": n.recall(small, last), "ARm": n.recall(medium, last), "ARl": n.recall(large, last),
+	return map[string]float64{
+		"AP": n.precision(all, first, end), "AP50": n.precision(all, max(at50, first), min(at50+1, end)), "AP75": n.precision(all, max(at75, first), min(at75+1, end)),
+		"APs": n.precision(small, first, end), "APm": n.precision(medium, first, end), "APl": n.precision(large, first, end),
+		"AR1": n.recall(all, 0, first, end), "AR10": n.recall(all, 1, first, end), "AR100": n.recall(all, last, first, end),
+		"ARs": n.recall(small, last, first, end), "ARm": n.recall(medium, last, first, end), "ARl": n.recall(large, last, first, end),
 	}
-	return out
 }
 
 func (n *naive) precision(area, from, to int) float64 {
@@ -45,10 +46,10 @@ func (n *naive) precision(area, from, to int) float64 {
 	return average(values)
 }
 
-func (n *naive) recall(area, limit int) float64 {
+func (n *naive) recall(area, limit, first, end int) float64 {
 	var values []float64
 	for _, c := range n.gt.Categories {
-		for t := range numIoU {
+		for t := first; t < end; t++ {
 			right, positives := n.outcome(c.ID, area, limit, t)
 			if positives == 0 {
 				continue
@@ -120,9 +121,9 @@ func (n *naive) outcome(category int64, area, limit, t int) (right []bool, posit
 			switch {
 			case i >= n.p.maxDets[limit]: // it takes its truth, but is not listed
 			case g >= 0 && n.ignored(n.gt.Truths[g], area):
-			case g < 0 && n.outOf(d.Box[2]*d.Box[3], area):
+			case !n.counts(g) && n.outOf(d.Box[2]*d.Box[3], area):
 			default:
-				list = append(list, scored{d, g >= 0})
+				list = append(list, scored{d, n.counts(g)})
 			}
 		}
 	}
@@ -131,6 +132,11 @@ func (n *naive) outcome(category int64, area, limit, t int) (right []bool, posit
 		right = append(right, d.right)
 	}
 	return right, positives
+}
+
+// counts says whether a match with truth g is seen as one.
+func (n *naive) counts(g int) bool {
+	return g >= 0 && !(n.p.loseZero && n.gt.Truths[g].ID == 0)
 }
 
 // best returns an image's detections of a class by falling score, up to the
@@ -189,27 +195,47 @@ func naiveIoU(d [4]float64, g Truth) float64 {
 
 // Boxes of a coarse grid and few scores make equal IoUs, equal scores and areas
 // on the bounds common; low limits make them bite.
-func TestCOCOAgainstNaive(t *testing.T) {
-	for range 4 { // rapid draws 100 cases a time
-		rapid.Check(t, checkAgainstNaive)
+func TestCOCOAgainstNaive(t *testing.T) { checkMany(t, checkAgainstNaive) }
+
+// checkMany checks a thousand data sets: rapid draws 100 a time.
+func checkMany(t *testing.T, check func(*rapid.T)) {
+	rounds := 10
+	if testing.Short() {
+		rounds = 1
+	}
+	for range rounds {
+		rapid.Check(t, check)
 	}
 }
 
 func checkAgainstNaive(t *rapid.T) {
-	p := cocoParams()
+	o := Options{Exact: rapid.Bool().Draw(t, "exact"), MaxDets: [3]int{1, 10, 100}}
 	if rapid.Bool().Draw(t, "lowLimits") {
-		p.maxDets = [numMax]int{1, 2, 4}
+		o.MaxDets = [3]int{1, 2, 4}
 	}
+	p := cocoParams(o.MaxDets)
+	p.loseZero = o.Exact
 	gt := drawGroundTruth(t)
 	dets := drawDetections(t, gt)
-	r, err := evaluate(gt, dets, p)
+	r, err := Measure(gt, dets, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := (&naive{gt, dets, p}).result()
+	compareNumbers(t, "all", &r.Numbers, (&naive{gt, dets, p}).result(0, numIoU))
+	for i := range r.PerIoU {
+		compareNumbers(t, fmt.Sprintf("at IoU %g", p.ious[i]), &r.PerIoU[i].Numbers, (&naive{gt, dets, p}).result(i, i+1))
+	}
+	for i, c := range r.PerClass {
+		one := *gt
+		one.Categories = []Category{c.Category}
+		compareNumbers(t, fmt.Sprintf("class %d", i), &r.PerClass[i].Numbers, (&naive{&one, dets, p}).result(0, numIoU))
+	}
+}
+
+func compareNumbers(t *rapid.T, what string, got *Numbers, want map[string]float64) {
 	for _, n := range numbers {
-		if !near(n.of(r), want[n.name]) {
-			t.Errorf("%s = %.15g, the naive evaluator has %.15g", n.name, n.of(r), want[n.name])
+		if !near(n.of(got), want[n.name]) {
+			t.Errorf("%s: %s = %.15g, the naive evaluator has %.15g", what, n.name, n.of(got), want[n.name])
 		}
 	}
 }

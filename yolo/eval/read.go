@@ -1,144 +1,137 @@
 package eval
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
+	"slices"
 )
 
-// ReadGroundTruth reads a COCO annotation file: an object with the lists images
-// {id}, categories {id, name} and annotations {id, image_id, category_id, bbox,
-// area, iscrowd}; everything else in it is skipped. A missing area becomes that
-// of the box and is counted, a missing iscrowd is 0. name stands for the file
-// in errors, which are *FormatError unless r itself fails.
-func ReadGroundTruth(name string, r io.Reader) (*GroundTruth, error) {
-	d, err := newDecoder(name, r)
+// file reads the lists of a COCO file item by item.
+type file struct {
+	*scanner
+	at map[string][]position // where the items of each list start
+}
+
+// members reads the object to come.
+func (f *file) members(member func(key []byte) error) error {
+	c, err := f.next()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var f truthFile
-	err = d.object([]list{
-		{"images", f.image},
-		{"categories", f.category},
-		{"annotations", f.annotation},
+	if c != '{' {
+		return f.mismatch("", "an object")
+	}
+	return f.object(member)
+}
+
+// list is a list in the file and what reads an item of it.
+type list struct {
+	key  string
+	read func() error
+}
+
+// lists reads the whole file as an object that has these lists, and maybe more.
+func (f *file) lists(lists []list) error {
+	if err := f.open('{', "an object with the lists images, categories and annotations", "a COCO annotation file (is this a list of detections?)"); err != nil {
+		return err
+	}
+	err := f.object(func(key []byte) error {
+		i := slices.IndexFunc(lists, func(l list) bool { return l.key == string(key) })
+		if i < 0 {
+			name := clip(string(key))
+			return in(name, f.skip())
+		}
+		return f.items(lists[i], true)
 	})
 	if err != nil {
-		return nil, err
-	}
-	if err := f.gt.check(d.locate); err != nil {
-		return nil, err
-	}
-	return &f.gt, nil
-}
-
-// truthFile gathers the items of an annotation file.
-type truthFile struct{ gt GroundTruth }
-
-func (f *truthFile) image(raw json.RawMessage) error {
-	var v struct {
-		ID *int64 `json:"id"`
-	}
-	if err := json.Unmarshal(raw, &v); err != nil {
 		return err
 	}
-	if v.ID == nil {
-		return missing("id", "an integer")
+	for _, l := range lists {
+		if _, ok := f.at[l.key]; !ok {
+			return &FormatError{File: f.name, Where: l.key, Msg: "missing; expected a list, which may be empty; give a COCO annotation file"}
+		}
 	}
-	f.gt.Images = append(f.gt.Images, *v.ID)
-	return nil
+	return f.close()
 }
 
-func (f *truthFile) category(raw json.RawMessage) error {
-	var v struct {
-		ID   *int64 `json:"id"`
-		Name string `json:"name"`
-	}
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return err
-	}
-	if v.ID == nil {
-		return missing("id", "an integer")
-	}
-	f.gt.Categories = append(f.gt.Categories, Category{*v.ID, v.Name})
-	return nil
-}
-
-func (f *truthFile) annotation(raw json.RawMessage) error {
-	var v struct {
-		ID       *int64   `json:"id"`
-		Image    *int64   `json:"image_id"`
-		Category *int64   `json:"category_id"`
-		Box      *box     `json:"bbox"`
-		Area     *float64 `json:"area"`
-		Crowd    flag     `json:"iscrowd"`
-	}
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return err
-	}
-	switch {
-	case v.ID == nil:
-		return missing("id", "an integer")
-	case v.Image == nil:
-		return missing("image_id", "an integer")
-	case v.Category == nil:
-		return missing("category_id", "an integer")
-	case v.Box == nil:
-		return missing("bbox", fourNumbers)
-	}
-	if v.Area == nil {
-		area := v.Box[2] * v.Box[3]
-		v.Area = &area
-		f.gt.AreasFromBoxes++
-	}
-	f.gt.Truths = append(f.gt.Truths, Truth{*v.ID, *v.Image, *v.Category, *v.Box, *v.Area, bool(v.Crowd)})
-	return nil
-}
-
-// ReadDetections reads a COCO results file: a list of {image_id, category_id,
-// bbox, score}; other keys are skipped. name stands for the file in errors,
-// which are *FormatError unless r itself fails.
-func ReadDetections(name string, r io.Reader) ([]Detection, error) {
-	d, err := newDecoder(name, r)
+// items reads a list; keep remembers where each item starts.
+func (f *file) items(l list, keep bool) error {
+	c, err := f.next()
 	if err != nil {
-		return nil, err
-	}
-	dets := []Detection{}
-	err = d.list(list{"detections", func(raw json.RawMessage) error {
-		det, err := detection(raw)
-		dets = append(dets, det)
 		return err
-	}})
-	if err != nil {
-		return nil, err
 	}
-	return dets, nil
+	if _, again := f.at[l.key]; again {
+		return f.fault(f.here(), l.key, "the key appears a second time; merge the two lists")
+	}
+	if c != '[' {
+		return f.fault(f.here(), "", fmt.Sprintf("found %s; expected a list; give a COCO annotation file", kind(c)))
+	}
+	f.at[l.key] = []position{}
+	last := 0
+	err = f.scanner.list(func(i int) error {
+		last = i
+		if _, err := f.next(); err != nil {
+			return err
+		}
+		start := f.here()
+		if keep {
+			f.at[l.key] = append(f.at[l.key], start)
+		}
+		err := l.read()
+		if err == nil {
+			last = i + 1
+			return nil
+		}
+		if wrong := (*fieldError)(nil); errors.As(err, &wrong) {
+			return f.fault(start, item(l.key, i, wrong.field), wrong.msg)
+		}
+		return err
+	})
+	if err != nil {
+		return in(item(l.key, last, ""), err)
+	}
+	return nil
 }
 
-func detection(raw json.RawMessage) (Detection, error) {
-	var v struct {
-		Image    *int64   `json:"image_id"`
-		Category *int64   `json:"category_id"`
-		Box      *box     `json:"bbox"`
-		Score    *float64 `json:"score"`
+// in names the item in an error that does not.
+func in(where string, err error) error {
+	var e *FormatError
+	if errors.As(err, &e) && e.Where == "" {
+		e.Where = where
 	}
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return Detection{}, err
+	return err
+}
+
+// open makes sure that the file starts with the bracket.
+func (f *file) open(bracket byte, want, mend string) error {
+	if !f.space() && f.err == nil {
+		return f.fault(position{1, 1}, "", fmt.Sprintf("the file is empty; expected %s; give %s", want, mend))
 	}
-	switch {
-	case v.Image == nil:
-		return Detection{}, missing("image_id", "an integer")
-	case v.Category == nil:
-		return Detection{}, missing("category_id", "an integer")
-	case v.Box == nil:
-		return Detection{}, missing("bbox", fourNumbers)
-	case v.Score == nil:
-		return Detection{}, missing("score", "a number")
+	c, err := f.next()
+	if err != nil || c == bracket {
+		return err
 	}
-	d := Detection{*v.Image, *v.Category, *v.Box, *v.Score}
-	if field, msg := d.fault(); msg != "" {
-		return Detection{}, &fieldError{field, msg}
+	start := f.here()
+	if err := f.skip(); err != nil {
+		return err
 	}
-	return d, nil
+	return f.fault(start, "", fmt.Sprintf("found %s; expected %s; give %s", kind(c), want, mend))
+}
+
+// close makes sure that nothing follows.
+func (f *file) close() error {
+	if f.space() {
+		return f.fault(f.here(), "", "text follows the end of the JSON value; remove it")
+	}
+	if f.err != nil {
+		return f.early()
+	}
+	return nil
+}
+
+// locate is the locator of the file.
+func (f *file) locate(list string, i int, field, msg string) *FormatError {
+	return f.fault(f.at[list][i], item(list, i, field), msg)
 }
 
 // fieldError is a fault within one item of a list.
@@ -150,49 +143,170 @@ func missing(field, want string) error {
 	return &fieldError{field, fmt.Sprintf("missing; expected %s; add it or remove the item", want)}
 }
 
+// field is a value that may be missing; null is as if it were.
+type field[T any] struct {
+	v  T
+	ok bool
+}
+
+func (f *file) integer(name string, to *field[int64]) error {
+	c, err := f.next()
+	switch {
+	case err != nil:
+		return err
+	case c == 'n':
+		*to = field[int64]{}
+		return f.literal("null")
+	case !startsNumber(c):
+		return f.mismatch(name, "an integer")
+	}
+	n, text, err := f.number()
+	if err != nil {
+		return err
+	}
+	if to.v, to.ok = n.integer(text); !to.ok {
+		return &fieldError{name, fmt.Sprintf("found %s; expected an integer", clip(string(text)))}
+	}
+	return nil
+}
+
+func (f *file) float(name string, to *field[float64]) error {
+	c, err := f.next()
+	switch {
+	case err != nil:
+		return err
+	case c == 'n':
+		*to = field[float64]{}
+		return f.literal("null")
+	case !startsNumber(c):
+		return f.mismatch(name, "a number")
+	}
+	n, text, err := f.number()
+	if err != nil {
+		return err
+	}
+	if to.v, to.ok = n.float(text); !to.ok {
+		return &fieldError{name, fmt.Sprintf("found %s; expected a number that a double can hold", clip(string(text)))}
+	}
+	return nil
+}
+
 const fourNumbers = "four numbers [x, y, width, height]"
 
-// box is a COCO bbox: exactly four numbers, none of them null.
-type box [4]float64
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (b *box) UnmarshalJSON(data []byte) error {
-	var v []*float64
-	if err := json.Unmarshal(data, &v); err != nil {
-		return &fieldError{"bbox", fmt.Sprintf("found %s; expected %s", clip(data), fourNumbers)}
+// box reads a bbox: exactly four numbers, none of them null.
+func (f *file) box(name string, to *field[[4]float64]) error {
+	c, err := f.next()
+	switch {
+	case err != nil:
+		return err
+	case c == 'n':
+		*to = field[[4]float64]{}
+		return f.literal("null")
+	case c != '[':
+		return f.mismatch(name, fourNumbers)
 	}
-	if len(v) != len(b) {
-		return &fieldError{"bbox", fmt.Sprintf("%d numbers; expected %s", len(v), fourNumbers)}
-	}
-	for i, x := range v {
-		if x == nil {
-			return &fieldError{"bbox", fmt.Sprintf("found %s; expected %s", clip(data), fourNumbers)}
+	f.scanner.at++
+	for i := range to.v {
+		if err := f.coordinate(name, i, &to.v[i]); err != nil {
+			return err
 		}
-		b[i] = *x
 	}
+	to.ok = true
 	return nil
 }
 
-// flag is iscrowd: 0 or 1, and some writers' false or true.
-type flag bool
+// coordinate reads number i of a box and what follows it.
+func (f *file) coordinate(name string, i int, to *float64) error {
+	c, err := f.next()
+	if err != nil {
+		return err
+	}
+	if c == ']' && i == 0 {
+		return &fieldError{name, "no numbers; expected " + fourNumbers}
+	}
+	if !startsNumber(c) {
+		return f.mismatchOf(name, i)
+	}
+	n, text, err := f.number()
+	if err != nil {
+		return err
+	}
+	v, ok := n.float(text)
+	if !ok {
+		return &fieldError{name, fmt.Sprintf("found %s; expected a number that a double can hold", clip(string(text)))}
+	}
+	*to = v
+	return f.separator(name, i)
+}
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (f *flag) UnmarshalJSON(data []byte) error {
-	switch string(data) {
+// separator takes what follows number i of a box.
+func (f *file) separator(name string, i int) error {
+	c, err := f.next()
+	if err != nil {
+		return err
+	}
+	last := i == 3
+	switch {
+	case c == ']' && !last:
+		return &fieldError{name, fmt.Sprintf("%d numbers; expected %s", i+1, fourNumbers)}
+	case c == ',' && last:
+		return &fieldError{name, "more than 4 numbers; expected " + fourNumbers}
+	case c != ']' && c != ',':
+		return f.unexpected("after array element")
+	}
+	f.scanner.at++
+	return nil
+}
+
+// mismatchOf is the error for number i of a box.
+func (f *file) mismatchOf(name string, i int) error {
+	found, err := f.raw()
+	if err != nil {
+		return err
+	}
+	return &fieldError{name, fmt.Sprintf("found %s as number %d; expected %s", found, i+1, fourNumbers)}
+}
+
+// flag reads a mark: 0 or 1, and some writers' false or true.
+func (f *file) flag(name string, to *bool) error {
+	text, err := f.raw()
+	if err != nil {
+		return err
+	}
+	switch text {
 	case "0", "false", "null":
-		*f = false
+		*to = false
 	case "1", "true":
-		*f = true
+		*to = true
 	default:
-		return &fieldError{"iscrowd", fmt.Sprintf("found %s; expected 0 or 1", clip(data))}
+		return &fieldError{name, fmt.Sprintf("found %s; expected 0 or 1", text)}
 	}
 	return nil
 }
 
-// clip shortens a value for an error.
-func clip(data []byte) string {
-	if len(data) > 40 {
-		return string(data[:40]) + "..."
+// string reads a text; null is the empty one.
+func (f *file) string(name string, to *string) error {
+	c, err := f.next()
+	switch {
+	case err != nil:
+		return err
+	case c == 'n':
+		*to = ""
+		return f.literal("null")
+	case c != '"':
+		return f.mismatch(name, "a string")
 	}
-	return string(data)
+	text, err := f.text()
+	if err == nil {
+		*to = unquote(text)
+	}
+	return err
+}
+
+// clip shortens a text for an error.
+func clip(text string) string {
+	if len(text) > maxQuoted {
+		return text[:maxQuoted] + "..."
+	}
+	return text
 }

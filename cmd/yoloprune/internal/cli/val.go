@@ -19,7 +19,8 @@ import (
 
 type valFlags struct {
 	cfg, weights, images, annotations, names, predictions string
-	protocol, letterbox                                   string
+	letterbox, out                                        string
+	maxDets                                               []int
 	o                                                     validate.Options
 	json                                                  bool
 }
@@ -29,10 +30,11 @@ func (a *app) valCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "val", Short: "Measure average precision on a COCO-style image set, or of a predictions file", Args: noArgs,
 		Example: `  yoloprune val --cfg model.cfg --weights model.weights --images images --annotations val.json
-  yoloprune val --predictions predictions.json --annotations val.json`,
+  yoloprune val --predictions predictions.json --annotations val.json
+  yoloprune val --predictions predictions.json --annotations val.json --protocol voc07`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if f.protocol != "coco" {
-				return usagef("--protocol %s: only coco is supported yet", f.protocol)
+			if err := f.setProtocol(c); err != nil {
+				return err
 			}
 			if err := checkDetection(f.o, f.letterbox); err != nil {
 				return err
@@ -58,7 +60,8 @@ func (a *app) valCommand() *cobra.Command {
 	c.Flags().StringVar(&f.annotations, "annotations", "", "COCO annotations")
 	c.Flags().StringVar(&f.names, "names", "", "names file; its order must be that of the annotations' categories")
 	c.Flags().StringVar(&f.predictions, "predictions", "", "COCO detections to measure instead of a network")
-	c.Flags().StringVar(&f.protocol, "protocol", "coco", "evaluation protocol")
+	c.Flags().StringVar(&f.out, "out", "", "folder for metrics.json, predictions.json, PR.png and confusion.png")
+	protocolFlags(c, &f)
 	c.Flags().BoolVar(&f.json, "json", false, "print one JSON object")
 	c.Flags().IntVar(&f.o.Batch, "batch", 16, "images a forward pass")
 	c.Flags().BoolVar(&f.o.SkipBad, "skip-bad", false, "go on without images that cannot be read")
@@ -125,34 +128,41 @@ func (a *app) valPredictions(f valFlags) error {
 		return err
 	}
 	defer file.Close()
-	dets, err := eval.ReadDetections(f.predictions, file)
+	dets, err := eval.ReadDetectionsOf(gt, f.predictions, file)
 	if err != nil {
 		return err
 	}
-	if err := eval.CheckDetections(f.predictions, gt, dets); err != nil {
-		return err
+	if n := gt.AreasFromBoxes; n > 0 {
+		a.warn("warning: %s: %d annotations have no area; width x height of the box is taken", f.annotations, n)
 	}
-	r, err := eval.COCO(gt, dets)
+	r, err := eval.Measure(gt, dets, f.o.Eval)
 	if err != nil {
 		return err
 	}
 	m := &pipeline.Metrics{}
 	m.Images = len(gt.Images)
-	m.Protocol.Evaluator = pipeline.COCOEvaluator
 	m.SetResult(r)
-	if f.json {
-		return a.printJSON(predictionsJSON(m))
+	if m.Details, err = pipeline.NewDetails(gt, dets, r); err != nil {
+		return err
 	}
-	return a.printResult(r)
+	if f.out != "" {
+		if err := pipeline.WriteMeasurement(f.out, predictionsJSON(m, r), m.Details, nil); err != nil {
+			return err
+		}
+	}
+	if f.json {
+		return a.printJSON(predictionsJSON(m, r))
+	}
+	return a.printResult(r, m.Details)
 }
 
 // predictionsJSON leaves out what a predictions file does not tell.
-func predictionsJSON(m *pipeline.Metrics) map[string]any {
+func predictionsJSON(m *pipeline.Metrics, r *eval.Result) map[string]any {
 	return map[string]any{
 		"AP": m.AP, "AP50": m.AP50, "AP75": m.AP75, "APs": m.APs, "APm": m.APm, "APl": m.APl,
 		"AR1": m.AR1, "AR10": m.AR10, "AR100": m.AR100, "ARs": m.ARs, "ARm": m.ARm, "ARl": m.ARl,
 		"classes": m.Classes, "classes50": m.Classes50, "images": m.Images,
-		"protocol": map[string]string{"evaluator": m.Protocol.Evaluator},
+		"protocol": r.Protocol, "details": m.Details,
 	}
 }
 
@@ -181,15 +191,24 @@ func (a *app) valModel(f valFlags) error {
 	for _, line := range problems(set) {
 		a.warn("warning: %s: %s", f.annotations, line)
 	}
-	m, r, err := a.measure(g, set, f.o)
+	r, err := a.run(g, set, f.o)
 	if err != nil {
 		return skipHint(err, f.o.SkipBad)
+	}
+	m := pipeline.NewMetrics(g, r, set.Len())
+	if m.Details, err = pipeline.NewDetails(r.Truth, r.Detections, r.Result); err != nil {
+		return err
+	}
+	if f.out != "" {
+		if err := pipeline.WriteMeasurement(f.out, m, m.Details, r.Detections); err != nil {
+			return err
+		}
 	}
 	if f.json {
 		return a.printJSON(m)
 	}
 	fmt.Fprintf(a.out, "%s: %s parameters, %.3f GFLOPs at %dx%d, %d images\n", f.cfg, term.SI(float64(m.Params)), float64(m.FLOPs)/1e9, m.Input[0], m.Input[1], m.Images)
-	return a.printResult(r)
+	return a.printResult(r.Result, m.Details)
 }
 
 // skipHint names the flag that lets the measurement go on without bad images.
@@ -226,38 +245,24 @@ func (a *app) openSet(f valFlags, g *graph.Graph) (*coco.Set, error) {
 
 // measure runs a network over an image set.
 func (a *app) measure(g *graph.Graph, set *coco.Set, o validate.Options) (*pipeline.Metrics, *eval.Result, error) {
-	v, err := validate.New(set, g.Net.Width, g.Net.Height, o)
+	r, err := a.run(g, set, o)
 	if err != nil {
 		return nil, nil, err
-	}
-	r, err := v.Run(g, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	if r.Skipped > 0 {
-		a.warn("warning: %d unreadable images left out", r.Skipped)
 	}
 	return pipeline.NewMetrics(g, r, set.Len()), r.Result, nil
 }
 
-func (a *app) printResult(r *eval.Result) error {
-	rows := [][]string{}
-	for _, x := range []struct {
-		name string
-		v    float64
-	}{
-		{"AP  .50:.95", r.AP}, {"AP  .50", r.AP50}, {"AP  .75", r.AP75}, {"AP  small", r.APs}, {"AP  medium", r.APm}, {"AP  large", r.APl},
-		{"AR  1", r.AR1}, {"AR  10", r.AR10}, {"AR  100", r.AR100}, {"AR  small", r.ARs}, {"AR  medium", r.ARm}, {"AR  large", r.ARl},
-	} {
-		rows = append(rows, []string{x.name, precision(x.v)})
+func (a *app) run(g *graph.Graph, set *coco.Set, o validate.Options) (*validate.Result, error) {
+	v, err := validate.New(set, g.Net.Width, g.Net.Height, o)
+	if err != nil {
+		return nil, err
 	}
-	if err := term.Table(a.out, []string{"COCO", "value"}, rows); err != nil {
-		return err
+	r, err := v.Run(g, nil)
+	if err != nil {
+		return nil, err
 	}
-	rows = rows[:0]
-	for _, c := range r.PerClass {
-		rows = append(rows, []string{c.Category.Name, fmt.Sprint(c.Truths), precision(c.AP), precision(c.AP50)})
+	if r.Skipped > 0 {
+		a.warn("warning: %d unreadable images left out", r.Skipped)
 	}
-	fmt.Fprintln(a.out)
-	return term.Table(a.out, []string{"class", "truths", "AP", "AP50"}, rows)
+	return r, nil
 }

@@ -31,20 +31,24 @@ type Metrics struct {
 	report.Metrics
 	Protocol Protocol `json:"protocol"`
 	Skipped  int      `json:"skipped_images,omitempty"`
+	Details  *Details `json:"details,omitempty"`
 }
 
-// Protocol names what a figure depends on beside the network.
+// Protocol names what a figure depends on beside the network: the evaluator's
+// rules, and how the boxes were found.
 type Protocol struct {
-	Evaluator string `json:"evaluator"`
-	validate.Protocol
+	evaluator
+	boxes
 }
 
-// COCOEvaluator is the evaluator's description in every protocol.
-const COCOEvaluator = "COCO bbox, 101 points, IoU .50:.95, 100 detections a class"
+type (
+	evaluator = eval.Protocol
+	boxes     = validate.Protocol
+)
 
 // NewMetrics joins a result with the network's cost.
 func NewMetrics(g *graph.Graph, m *validate.Result, images int) *Metrics {
-	out := &Metrics{Protocol: Protocol{COCOEvaluator, m.Protocol}, Skipped: m.Skipped}
+	out := &Metrics{Protocol: Protocol{m.Result.Protocol, m.Protocol}, Skipped: m.Skipped}
 	out.Images = images - m.Skipped
 	out.setCost(g)
 	out.SetResult(m.Result)
@@ -57,13 +61,14 @@ func (m *Metrics) setCost(g *graph.Graph) {
 	m.Input = [2]int{t.InputW, t.InputH}
 }
 
-// SetResult takes over the twelve numbers and those of every class.
+// SetResult takes over the twelve numbers and those of every class, which are
+// the protocol's own.
 func (m *Metrics) SetResult(r *eval.Result) {
 	m.AP, m.AP50, m.AP75, m.APs, m.APm, m.APl = r.AP, r.AP50, r.AP75, r.APs, r.APm, r.APl
 	m.AR1, m.AR10, m.AR100, m.ARs, m.ARm, m.ARl = r.AR1, r.AR10, r.AR100, r.ARs, r.ARm, r.ARl
 	m.Classes, m.Classes50 = map[string]float64{}, map[string]float64{}
 	for _, c := range r.PerClass {
-		m.Classes[c.Category.Name], m.Classes50[c.Category.Name] = c.AP, c.AP50
+		m.Classes[c.Category.Name], m.Classes50[c.Category.Name] = c.MeanAP, c.AP50
 	}
 }
 
@@ -80,6 +85,12 @@ func (r *Run) measure(name string) error {
 	}
 	m.LatencyMS, m.LatencyRuns, m.Threads = ms, runs, onednn.SetThreads(r.exp.Threads)
 	if err := writePredictions(filepath.Join(dir, "predictions.json"), val.Detections); err != nil {
+		return err
+	}
+	if m.Details, err = NewDetails(val.Truth, val.Detections, val.Result); err != nil {
+		return err
+	}
+	if err := m.Details.Plot(dir); err != nil {
 		return err
 	}
 	if err := r.writeSamples(filepath.Join(dir, "samples"), val); err != nil {
@@ -101,7 +112,9 @@ func (r *Run) measure(name string) error {
 }
 
 func (r *Run) measureSplit(name string, set *coco.Set) (*validate.Result, *Metrics, error) {
-	v, err := validate.New(set, r.g.Net.Width, r.g.Net.Height, r.validation())
+	o := r.validation()
+	o.Eval.Protocol = r.exp.Val.Protocol
+	v, err := validate.New(set, r.g.Net.Width, r.g.Net.Height, o)
 	if err != nil {
 		return nil, nil, err
 	}
