@@ -76,7 +76,11 @@ func (e *Experiment) checkSplit(path string, s *Split, needed bool, report repor
 		}
 		return
 	}
-	if s.Images == "" && !e.doc.has(path+".images") {
+	lists := e.Data.Format == "darknet" || e.Data.Format == "yolo"
+	if lists && s.Images != "" {
+		report(path+".images", "has no effect: format %s lists its images; leave it out", e.Data.Format)
+	}
+	if !lists && e.Data.Format != "voc" && s.Images == "" && !e.doc.has(path+".images") {
 		report(path, "has no images; give their folder")
 	}
 	if s.Annotations == "" {
@@ -117,27 +121,56 @@ func (e *Experiment) checkSparsify(report reporter) {
 }
 
 func (e *Experiment) checkCuts(report reporter) {
-	for i := range e.Prune {
-		path := e.cutPath(i) + ".target"
-		var given []string
-		for _, key := range keysOf(reflect.TypeFor[Target]()) {
-			if e.doc.has(join(path, key)) {
-				given = append(given, key)
-			}
-		}
+	for i, p := range e.Prune {
+		path := e.CutPath(i)
 		switch {
-		case len(given) == 0 && !e.doc.has(path):
-			report(path, "is missing; give flops, params or ratio: the fraction to remove")
-		case len(given) == 0:
-			report(path, "is empty; give flops, params or ratio: the fraction to remove")
-		case len(given) > 1:
-			report(path, "has %s; give one of them", strings.Join(given, " and "))
+		case p.Plan != "":
+			e.checkUseless(p, path, "has no effect: plan says what is kept; leave one of the two out", report)
+		case p.Blocks != 0 && !e.doc.has(path+".target"):
+			e.checkUseless(p, path, "has no effect on whole blocks; give target too, and channels are cut as well", report)
+		case p.Strategy == "layers":
+			if e.doc.has(path + ".target") {
+				report(path+".target", "has no effect: the strategy layers takes its ratios from layers; leave one of the two out")
+			}
+			if len(p.Layers) == 0 {
+				report(path, "has no layers; the strategy layers needs a fraction for each layer that is cut, such as {5: 0.3}")
+			}
+		default:
+			e.checkTarget(path+".target", report)
+		}
+		if p.Strategy != "layers" && e.doc.has(path+".layers") {
+			report(path+".layers", "is for the strategy layers, not for %s", p.Strategy)
 		}
 	}
 }
 
-// cutPath returns the path of a cut, which the file may write without a list.
-func (e *Experiment) cutPath(i int) string {
+func (e *Experiment) checkUseless(p Prune, path, msg string, report reporter) {
+	for _, key := range p.useless() {
+		if e.doc.has(join(path, key)) {
+			report(join(path, key), "%s", msg)
+		}
+	}
+}
+
+func (e *Experiment) checkTarget(path string, report reporter) {
+	var given []string
+	for _, key := range keysOf(reflect.TypeFor[Target]()) {
+		if e.doc.has(join(path, key)) {
+			given = append(given, key)
+		}
+	}
+	switch {
+	case len(given) == 0 && !e.doc.has(path):
+		report(path, "is missing; give flops, params, ratio, bytes or latency: the fraction to remove; or blocks or plan in its place")
+	case len(given) == 0:
+		report(path, "is empty; give flops, params, ratio, bytes or latency: the fraction to remove")
+	case len(given) > 1:
+		report(path, "has %s; give one of them", strings.Join(given, " and "))
+	}
+}
+
+// CutPath returns the path of a cut, which the file may write without a list.
+func (e *Experiment) CutPath(i int) string {
 	if path := fmt.Sprintf("prune[%d]", i); e.doc.has(path) {
 		return path
 	}

@@ -2,6 +2,8 @@ package configs
 
 import (
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -31,7 +33,7 @@ func (e *Experiment) setDefaults(section any) {
 		s.Training = e.inherited()
 		s.LR /= 2
 	case *Prune:
-		*s = Prune{Criterion: "bn-scale", Strategy: "greedy", Align: 8, Floor: 0.1, Fold: "beta", Recalibrate: 200}
+		*s = Prune{Criterion: "bn-scale-filter", Combine: "sum", Strategy: "greedy", Grain: "channel", Align: 8, Floor: 0.1, Fold: "beta", Recalibrate: 200}
 	case *Report:
 		*s = Report{HTML: true, Samples: 4}
 	}
@@ -68,12 +70,19 @@ func (e *Experiment) settle() {
 	}
 }
 
-// settle completes normalize: a global threshold compares the gammas as they
-// are, the other strategies' scores are norms, whose size differs by layer.
+// settle clears what has no effect, and completes normalize: a global threshold
+// compares the gammas as they are, the other strategies' scores are norms, whose
+// size differs by layer.
 func (p *Prune) settle() {
+	useless := p.useless()
+	for _, f := range fieldsOf(reflect.TypeFor[Prune]()) {
+		if slices.Contains(useless, f.key) {
+			reflect.ValueOf(p).Elem().FieldByIndex(f.index).SetZero()
+		}
+	}
 	switch {
-	case p.Normalize != "":
-	case p.Strategy == "global":
+	case p.Normalize != "" || p.Strategy == "":
+	case p.Strategy == "global" || p.Strategy == "regular":
 		p.Normalize = "none"
 	default:
 		p.Normalize = "layer"

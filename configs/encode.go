@@ -2,6 +2,7 @@ package configs
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -9,6 +10,9 @@ import (
 
 // encoder is a value that is written in another form than its Go type.
 type encoder interface{ encodeForm() any }
+
+// omitter is a section some of whose keys have no effect, and are not written.
+type omitter interface{ useless() []string }
 
 // Marshal writes the experiment as YAML with every key, defaults and overrides
 // included. Loading it gives the same experiment.
@@ -58,9 +62,13 @@ func encodeSections(v reflect.Value) (*yaml.Node, error) {
 
 func encodeStruct(v reflect.Value) (*yaml.Node, error) {
 	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	var left []string
+	if o, ok := v.Interface().(omitter); ok {
+		left = o.useless()
+	}
 	for _, f := range fieldsOf(v.Type()) {
 		value := v.FieldByIndex(f.index)
-		if value.IsZero() && (value.Kind() == reflect.Pointer || strings.HasSuffix(f.tag.Get("yaml"), ",omitempty")) {
+		if value.IsZero() && (value.Kind() == reflect.Pointer || strings.HasSuffix(f.tag.Get("yaml"), ",omitempty")) || slices.Contains(left, f.key) {
 			continue
 		}
 		item, err := encode(value)

@@ -45,7 +45,7 @@ type Model struct {
 // Data is the image set. Classes are the categories of the annotation files.
 type Data struct {
 	Root    string `yaml:"root"` // of format toy: where the set is drawn; empty: inside the run folder
-	Format  string `yaml:"format" choice:"coco|toy" later:"voc|darknet"`
+	Format  string `yaml:"format" choice:"coco|toy|voc|darknet|yolo"`
 	Train   *Split `yaml:"train"`
 	Val     *Split `yaml:"val"`
 	Test    *Split `yaml:"test"`
@@ -53,7 +53,10 @@ type Data struct {
 	Toy     *Toy   `yaml:"toy"`
 }
 
-// Split is one part of an image set.
+// Split is one part of an image set. Annotations is the JSON file of format
+// coco, a list of images or a .data file of darknet, a list of ImageSets/Main or
+// the folder of the XML files of voc, and data.yaml of yolo. Darknet and yolo
+// find images by the list; voc has them in JPEGImages by default.
 type Split struct {
 	Images      string `yaml:"images"`
 	Annotations string `yaml:"annotations"`
@@ -145,30 +148,52 @@ type Finetune struct {
 // Distill is empty: distillation has no settings yet.
 type Distill struct{}
 
-// Prune is one cut.
+// Prune is one cut: of whole blocks, of channels up to a target, of both, or of
+// what a plan lists, beside which there is nothing left to choose.
 type Prune struct {
-	Criterion   string   `yaml:"criterion" choice:"bn-scale"`
-	Strategy    string   `yaml:"strategy" choice:"global|greedy|independent"`
-	Normalize   string   `yaml:"normalize" choice:"none|layer"` // by default none with strategy global, else layer
-	Target      Target   `yaml:"target"`
-	Align       int      `yaml:"align" in:"[1,1024]"` // kept channels are a multiple of it
-	Floor       float64  `yaml:"floor" in:"[0,1]"`    // fraction that every layer keeps at least
-	Skip        []string `yaml:"skip"`                // layers that are not cut: an index, a range such as 3-7, a type
-	Fold        string   `yaml:"fold" choice:"none|beta|expected"`
-	Recalibrate int      `yaml:"recalibrate" in:"[0,inf)"` // training images to measure the batch norms on; 0: none
+	Plan        string      `yaml:"plan,omitempty"`                 // a plan's file, written by hand or by an earlier cut of such a network
+	Blocks      int         `yaml:"blocks,omitempty" in:"[0,1000]"` // whole blocks that go before the channels, those that score lowest; 0: none
+	Criterion   string      `yaml:"criterion" choice:"bn-scale|bn-scale-filter|bn-scale-next|l1|l2|fpgm|lamp|taylor|taylor-weights|hessian|response|apoz|random"`
+	Combine     string      `yaml:"combine" choice:"sum|mean|max|norm"` // how the scores of tied layers add up
+	Strategy    string      `yaml:"strategy" choice:"uniform|layers|global|regular|greedy|independent|iterative"`
+	Normalize   string      `yaml:"normalize" choice:"none|layer|max|l2"` // by default none with strategy global or regular, else layer
+	Grain       string      `yaml:"grain" choice:"channel|filter"`        // filter: only filters that are tied to no other layer's
+	Layers      LayerRatios `yaml:"layers,omitempty"`                     // strategy layers: fractions by layer, such as {5: 0.3, 7-9: 0.5}
+	Target      Target      `yaml:"target"`                               // with blocks: of both together; left out: blocks alone
+	Align       int         `yaml:"align" in:"[1,1024]"`                  // kept channels are a multiple of it
+	Floor       float64     `yaml:"floor" in:"[0,1]"`                     // fraction that every layer keeps at least
+	Skip        []string    `yaml:"skip"`                                 // layers that are not cut: an index, a range such as 3-7, a type
+	Fold        string      `yaml:"fold" choice:"none|beta|expected"`
+	Recalibrate int         `yaml:"recalibrate" in:"[0,inf)"` // training images to measure the batch norms on; 0: none
+}
+
+// channelKeys are the keys that say which channels go.
+var channelKeys = []string{"criterion", "combine", "strategy", "normalize", "grain", "layers", "target", "align", "floor"}
+
+// useless lists the keys that have no effect on the cut.
+func (p Prune) useless() []string {
+	switch {
+	case p.Plan != "":
+		return append([]string{"blocks", "skip"}, channelKeys...)
+	case p.Blocks > 0 && p.Target == (Target{}):
+		return channelKeys
+	}
+	return nil
 }
 
 // Target is how much a cut removes, as a fraction of what was there before
-// it. One of the three is set.
+// it. One of them is set, or none where whole blocks are all that goes.
 type Target struct {
-	FLOPs  float64 `yaml:"flops,omitempty" in:"(0,1)"`
-	Params float64 `yaml:"params,omitempty" in:"(0,1)"`
-	Ratio  float64 `yaml:"ratio,omitempty" in:"(0,1)"` // of the channels
+	FLOPs   float64 `yaml:"flops,omitempty" in:"(0,1)"`
+	Params  float64 `yaml:"params,omitempty" in:"(0,1)"`
+	Ratio   float64 `yaml:"ratio,omitempty" in:"(0,1)"`   // of the channels
+	Bytes   float64 `yaml:"bytes,omitempty" in:"(0,1)"`   // of the weights file
+	Latency float64 `yaml:"latency,omitempty" in:"(0,1)"` // of the time of an image on this machine
 }
 
 // Val sets up detection and evaluation.
 type Val struct {
-	Protocol string  `yaml:"protocol" choice:"coco" later:"darknet|voc07|voc12"`
+	Protocol string  `yaml:"protocol" choice:"coco|darknet|voc07|voc12"` // of the stages' figures; training is always watched by coco
 	Conf     float64 `yaml:"conf" in:"[0,1)"`
 	NMS      float64 `yaml:"nms" in:"(0,1]"`
 	NMSKind  string  `yaml:"nms_kind" choice:"default|greedynms|diounms|auto"`

@@ -106,3 +106,24 @@ func (*Distill) decodeNode(d *decoder, n *yaml.Node, path string) {
 		d.report(n.Content[i], join(path, n.Content[i].Value), "distillation is not supported yet; leave distill empty ({})")
 	}
 }
+
+// LayerRatios has the fraction to remove by layer, range, name or type, as in
+// skip.
+type LayerRatios map[string]float64
+
+func (l *LayerRatios) decodeNode(d *decoder, n *yaml.Node, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.report(n, path, "%s is not a mapping of layers to fractions, such as {5: 0.3, 7-9: 0.5}", describe(n))
+		return
+	}
+	*l = LayerRatios{}
+	for i := 0; i < len(n.Content); i += 2 {
+		key := n.Content[i].Value
+		if _, twice := (*l)[key]; twice {
+			d.report(n.Content[i], join(path, key), "stands twice")
+		}
+		var ratio float64
+		d.scalar(n.Content[i+1], reflect.ValueOf(&ratio).Elem(), join(path, key), `in:"[0,1)"`)
+		(*l)[key] = ratio
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"yoloprune/datasets/coco"
 	"yoloprune/finetune/loop"
 	"yoloprune/finetune/validate"
+	"yoloprune/pruning/importance"
 	"yoloprune/pruning/plan"
 	"yoloprune/pruning/surgery"
 	"yoloprune/yolo/darknet"
@@ -24,7 +25,8 @@ import (
 type pruneFlags struct {
 	cfg, weights, out, images, annotations, skip, fold string
 	planFile, mode, grain                              string
-	flops, params, ratio, maxDrop                      float64
+	flops, params, ratio, bytes, latency, maxDrop      float64
+	layers                                             string
 	recalibrate, blocks                                int
 	force, dryRun                                      bool
 	plan                                               plan.Options
@@ -33,7 +35,8 @@ type pruneFlags struct {
 // Modes and grains of prune.
 const (
 	modeCut, modeMask         = "cut", "mask"
-	grainChannel, grainKernel = "channel", "kernel"
+	grainChannel, grainFilter = "channel", "filter"
+	grainKernel               = "kernel"
 )
 
 func (a *app) pruneCommand() *cobra.Command {
@@ -64,6 +67,11 @@ the cfg as it was, and masked.weights of the old shape, in which the plan's
 channels are zero. It computes what a cut with --fold none does: what a removed
 channel contributes on average is folded into other layers by a cut only.
 
+--grain filter cuts filters that are tied to no other layer's; tied ones, such as
+those of a residual sum, stay. --strategy layers takes --layer-ratios in place of
+a target. --target-latency times the layers on this machine first, and the cut
+network after it.
+
 --grain kernel zeroes single R x S kernels, which join one filter to one input
 channel: --ratio of them in every layer but the heads and those of --skip, the
 lowest L1 norms first. DIR receives masked.cfg, masked.weights and
@@ -90,13 +98,18 @@ func (f *pruneFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.out, "out", "", "folder for the result")
 	c.Flags().StringVar(&f.planFile, "plan", "", "plan to apply, instead of a criterion and a target")
 	c.Flags().StringVar(&f.mode, "mode", modeCut, "cut, or mask: the plan's channels become zero, the shapes stay")
-	c.Flags().StringVar(&f.grain, "grain", grainChannel, "channel, or kernel: single kernels become zero, the shapes stay")
+	c.Flags().StringVar(&f.grain, "grain", grainChannel, "channel; filter: only those tied to no other layer; or kernel: single kernels become zero, the shapes stay")
 	c.Flags().StringVar(&f.plan.Criterion, "criterion", f.plan.Criterion, "one of "+strings.Join(plan.Criteria, ", "))
 	c.Flags().StringVar(&f.plan.Strategy, "strategy", f.plan.Strategy, "one of "+strings.Join(plan.Strategies, ", "))
 	c.Flags().StringVar(&f.plan.Normalize, "normalize", "", "one of "+strings.Join(plan.Normalizations, ", ")+"; by default none for global, layer for the others")
 	c.Flags().Float64Var(&f.flops, "target-flops", 0, "fraction of the FLOPs to remove")
 	c.Flags().Float64Var(&f.params, "target-params", 0, "fraction of the parameters to remove")
 	c.Flags().Float64Var(&f.ratio, "ratio", 0, "fraction of the channels to remove, or of the kernels to zero")
+	c.Flags().Float64Var(&f.bytes, "target-bytes", 0, "fraction of the weights file to remove")
+	c.Flags().Float64Var(&f.latency, "target-latency", 0, "fraction of an image's time on this machine to remove")
+	c.Flags().StringVar(&f.layers, "layer-ratios", "", "fractions of channels by layer, with --strategy layers, such as 5=0.3,7-9=0.5")
+	c.Flags().StringVar(&f.plan.Combine, "combine", "", "how the scores of tied layers add up: sum, mean, max or norm; by default sum")
+	c.Flags().Uint64Var(&f.plan.Seed, "seed", 1, "of the criterion random")
 	c.Flags().IntVar(&f.blocks, "blocks", 0, "take out so many whole blocks, those that score lowest, before channels are cut")
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
 	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
@@ -152,7 +165,7 @@ func (f *pruneFlags) settleMode(c *cobra.Command) error {
 	if err := oneOf("mode", f.mode, modeCut, modeMask); err != nil {
 		return err
 	}
-	if err := oneOf("grain", f.grain, grainChannel, grainKernel); err != nil {
+	if err := oneOf("grain", f.grain, grainChannel, grainFilter, grainKernel); err != nil {
 		return err
 	}
 	if f.grain == grainKernel {
@@ -161,8 +174,10 @@ func (f *pruneFlags) settleMode(c *cobra.Command) error {
 		}
 		f.mode = modeMask
 		return refuse(c, "--grain kernel takes --ratio of every layer's kernels by their L1 norm",
-			"plan", "criterion", "strategy", "normalize", "target-flops", "target-params", "blocks", "align", "floor", "fold")
+			"plan", "criterion", "combine", "seed", "strategy", "normalize", "target-flops", "target-params", "target-bytes", "target-latency",
+			"layer-ratios", "blocks", "align", "floor", "fold")
 	}
+	f.plan.Grain = f.grain
 	if f.mode == modeMask {
 		return refuse(c, "--mode mask makes channels zero, and folds nothing", "fold")
 	}
@@ -172,8 +187,8 @@ func (f *pruneFlags) settleMode(c *cobra.Command) error {
 // settlePlan checks what is asked for.
 func (f *pruneFlags) settlePlan(c *cobra.Command) error {
 	if f.planFile != "" {
-		if err := refuse(c, "--plan says what is kept", "criterion", "strategy", "normalize",
-			"target-flops", "target-params", "ratio", "blocks", "align", "floor", "skip"); err != nil {
+		if err := refuse(c, "--plan says what is kept", "criterion", "combine", "seed", "strategy", "normalize", "grain",
+			"target-flops", "target-params", "ratio", "target-bytes", "target-latency", "layer-ratios", "blocks", "align", "floor", "skip"); err != nil {
 			return err
 		}
 		return f.checkPlan()
@@ -183,7 +198,7 @@ func (f *pruneFlags) settlePlan(c *cobra.Command) error {
 		flag     string
 		value    float64
 		quantity plan.Quantity
-	}{{"target-flops", f.flops, plan.FLOPs}, {"target-params", f.params, plan.Params}, {"ratio", f.ratio, plan.Channels}} {
+	}{{"target-flops", f.flops, plan.FLOPs}, {"target-params", f.params, plan.Params}, {"ratio", f.ratio, plan.Channels}, {"target-bytes", f.bytes, plan.Bytes}, {"target-latency", f.latency, plan.Time}} {
 		if !c.Flags().Changed(t.flag) {
 			continue
 		}
@@ -199,13 +214,45 @@ func (f *pruneFlags) settlePlan(c *cobra.Command) error {
 	if c.Flags().Changed("blocks") && f.blocks < 1 {
 		return usagef("--blocks %d: not positive", f.blocks)
 	}
+	if c.Flags().Changed("layer-ratios") != (f.plan.Strategy == "layers") {
+		return usagef("--strategy layers and --layer-ratios go together")
+	}
+	if f.plan.Strategy == "layers" {
+		if n > 0 || f.blocks > 0 {
+			return usagef("--strategy layers takes its fractions from --layer-ratios: no target and no --blocks beside it")
+		}
+		n = 1
+	}
 	if n > 1 || n == 0 && f.blocks == 0 {
-		return usagef("%s needs one of --target-flops, --target-params and --ratio, or --blocks, or --plan, got %d", c.CommandPath(), n)
+		return usagef("%s needs one of --target-flops, --target-params, --target-bytes, --target-latency and --ratio, or --blocks, or --plan, got %d", c.CommandPath(), n)
+	}
+	if err := f.settleLayers(); err != nil {
+		return err
 	}
 	if f.skip != "" {
 		f.plan.Skip = strings.Split(f.skip, ",")
 	}
 	return f.checkPlan()
+}
+
+// settleLayers reads --layer-ratios.
+func (f *pruneFlags) settleLayers() error {
+	if f.layers == "" {
+		return nil
+	}
+	f.plan.Layers = map[string]float64{}
+	for _, entry := range strings.Split(f.layers, ",") {
+		name, text, ok := strings.Cut(strings.TrimSpace(entry), "=")
+		v, err := strconv.ParseFloat(text, 64)
+		if !ok || err != nil || !(v >= 0 && v < 1) {
+			return usagef("--layer-ratios %s: %q is not a layer and a fraction in [0, 1), such as 5=0.3", f.layers, entry)
+		}
+		if _, twice := f.plan.Layers[name]; twice {
+			return usagef("--layer-ratios %s: %s stands twice", f.layers, name)
+		}
+		f.plan.Layers[name] = v
+	}
+	return nil
 }
 
 func (f *pruneFlags) settleImages(c *cobra.Command) error {
@@ -248,7 +295,7 @@ func checkCutFlags(o plan.Options, fold string) error {
 		known       []string
 	}{
 		{"criterion", o.Criterion, plan.Criteria}, {"strategy", o.Strategy, plan.Strategies},
-		{"normalize", o.Normalize, plan.Normalizations}, {"fold", fold, folds},
+		{"normalize", o.Normalize, plan.Normalizations}, {"combine", o.Combine, importance.Combines}, {"fold", fold, folds},
 	} {
 		if x.value == "" {
 			continue
@@ -317,13 +364,7 @@ func (a *app) outcome(f pruneFlags, g *graph.Graph) (*outcome, error) {
 }
 
 func planFor(f pruneFlags, g *graph.Graph) (*pipeline.Planned, error) {
-	if f.planFile != "" {
-		return pipeline.ReadPlan(g, f.planFile)
-	}
-	if f.blocks > 0 {
-		return pipeline.MakeBlockPlan(g, f.blocks, f.plan)
-	}
-	return pipeline.MakePlan(g, f.plan)
+	return pipeline.Ask{File: f.planFile, Blocks: f.blocks, Options: f.plan}.Plan(g)
 }
 
 func (a *app) zeroKernels(f pruneFlags, g *graph.Graph) (*outcome, error) {

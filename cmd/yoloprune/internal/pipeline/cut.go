@@ -6,7 +6,7 @@ import (
 
 	"yoloprune/configs"
 	"yoloprune/finetune/loop"
-	"yoloprune/pruning/depgraph"
+	"yoloprune/pruning/importance"
 	"yoloprune/pruning/plan"
 	"yoloprune/pruning/surgery"
 	"yoloprune/yolo/darknet"
@@ -19,7 +19,7 @@ func (r *Run) cut(folder string, p configs.Prune) stage {
 	return stage{
 		name: folder, folder: folder,
 		do: func(context.Context) error {
-			g, err := Cut(r.g, PlanOptions(p), surgery.Fold(p.Fold), r.path(folder), r.say)
+			g, err := r.makeCut(folder, p)
 			if err == nil {
 				r.g = g
 			}
@@ -29,54 +29,67 @@ func (r *Run) cut(folder string, p configs.Prune) stage {
 	}
 }
 
-// PlanOptions translates the experiment file's words.
-func PlanOptions(p configs.Prune) plan.Options {
-	t := plan.Target{Quantity: plan.FLOPs, Ratio: p.Target.FLOPs}
-	switch {
-	case p.Target.Params > 0:
-		t = plan.Target{Quantity: plan.Params, Ratio: p.Target.Params}
-	case p.Target.Ratio > 0:
-		t = plan.Target{Quantity: plan.Channels, Ratio: p.Target.Ratio}
+// ask translates the experiment file's words.
+func ask(p configs.Prune, seed uint64, threads int) Ask {
+	t := plan.Target{}
+	for _, x := range []struct {
+		quantity plan.Quantity
+		ratio    float64
+	}{
+		{plan.FLOPs, p.Target.FLOPs}, {plan.Params, p.Target.Params}, {plan.Channels, p.Target.Ratio},
+		{plan.Bytes, p.Target.Bytes}, {plan.Time, p.Target.Latency},
+	} {
+		if x.ratio > 0 {
+			t = plan.Target{Quantity: x.quantity, Ratio: x.ratio}
+		}
 	}
-	return plan.Options{
-		Criterion: p.Criterion, Strategy: p.Strategy, Normalize: p.Normalize, Target: t,
-		Align: p.Align, Floor: p.Floor, Skip: p.Skip,
+	return Ask{
+		File: p.Plan, Blocks: p.Blocks, Threads: threads,
+		Options: plan.Options{
+			Criterion: p.Criterion, Combine: p.Combine, Seed: seed, Strategy: p.Strategy, Normalize: p.Normalize,
+			Grain: p.Grain, Layers: p.Layers, Target: t, Align: p.Align, Floor: p.Floor, Skip: p.Skip,
+		},
 	}
 }
 
 // checkCut plans the first cut with the weights at hand and forgets it: a target
 // that cannot be reached, or a layer that is not there, is told before hours of
-// training.
+// training. What a criterion measures on images, and times, are left out.
 func (r *Run) checkCut() error {
 	if len(r.exp.Prune) == 0 {
 		return nil
 	}
-	groups, err := depgraph.Build(r.g)
-	if err != nil {
-		return err
+	a := ask(r.exp.Prune[0], r.exp.Seed, r.exp.Threads)
+	if images, _ := importance.Needs(a.Options.Criterion); images {
+		a.Options.Criterion = "random"
 	}
-	if _, _, err := plan.Make(r.g, groups, PlanOptions(r.exp.Prune[0])); err != nil {
-		return r.exp.Errorf("prune", "%v", err)
+	if a.Options.Target.Quantity == plan.Time {
+		a.Options.Target.Quantity = plan.FLOPs
+	}
+	if _, err := a.once(r.g); err != nil {
+		return r.exp.Errorf(r.exp.CutPath(0), "%v", err)
 	}
 	return nil
 }
 
-// Cut plans and makes a cut, and writes all that belongs to it into dir:
+// makeCut plans and makes a cut, and writes all that belongs to it into folder:
 // groups.json, scores.json, plan.json, layers.json, pruned.cfg and
 // pruned.weights.
-func Cut(g *graph.Graph, o plan.Options, fold surgery.Fold, dir string, say func(string, ...any)) (*graph.Graph, error) {
-	p, err := MakePlan(g, o)
+func (r *Run) makeCut(folder string, c configs.Prune) (*graph.Graph, error) {
+	a := ask(c, r.exp.Seed, r.exp.Threads)
+	p, err := a.Plan(r.g)
 	if err != nil {
 		return nil, err
 	}
-	out, err := surgery.Apply(g, p.Plan, surgery.Options{Fold: fold})
+	out, err := surgery.Apply(r.g, p.Plan, surgery.Options{Fold: surgery.Fold(c.Fold)})
 	if err != nil {
 		return nil, err
 	}
+	dir := r.path(folder)
 	if err := p.Write(dir); err != nil {
 		return nil, err
 	}
-	say("prune: %s", p.Summary())
+	r.say("prune: %s", p.Summary())
 	return out, darknet.Save(dir+"/pruned.cfg", dir+"/pruned.weights", out)
 }
 

@@ -26,8 +26,35 @@ type Planned struct {
 	total         cost.Table
 }
 
-// MakePlan finds the plan that the options ask for.
-func MakePlan(g *graph.Graph, o plan.Options) (*Planned, error) {
+// Ask says how a plan is found: read from File, or made by the Options, Blocks
+// whole blocks first.
+type Ask struct {
+	File    string
+	Blocks  int
+	Options plan.Options
+	Threads int // for a target of latency
+}
+
+// Plan finds the plan for g.
+func (a Ask) Plan(g *graph.Graph) (*Planned, error) {
+	if a.File == "" && a.Options.Target.Quantity == plan.Time && a.Options.Target.Ratio > 0 {
+		return a.planLatency(g)
+	}
+	return a.once(g)
+}
+
+func (a Ask) once(g *graph.Graph) (*Planned, error) {
+	switch {
+	case a.File != "":
+		return ReadPlan(g, a.File)
+	case a.Blocks > 0:
+		return makeBlockPlan(g, a.Blocks, a.Options)
+	}
+	return makePlan(g, a.Options)
+}
+
+// makePlan finds the plan that the options ask for.
+func makePlan(g *graph.Graph, o plan.Options) (*Planned, error) {
 	groups, err := depgraph.Build(g)
 	if err != nil {
 		return nil, err
@@ -37,13 +64,16 @@ func MakePlan(g *graph.Graph, o plan.Options) (*Planned, error) {
 		return nil, err
 	}
 	asked := fmt.Sprintf("asked for %.1f %% of %s, removed", 100*o.Target.Ratio, o.Target.Quantity)
+	if o.Strategy == "layers" {
+		asked = "asked for fractions by layer, removed"
+	}
 	return planned(g, groups, p, &scores, asked)
 }
 
-// MakeBlockPlan takes out the n blocks that score lowest, and then channels up to
+// makeBlockPlan takes out the n blocks that score lowest, and then channels up to
 // the options' target, which is that of the whole network; without one, blocks
 // alone. The scores of channels are those of a smaller network, and not kept.
-func MakeBlockPlan(g *graph.Graph, n int, o plan.Options) (*Planned, error) {
+func makeBlockPlan(g *graph.Graph, n int, o plan.Options) (*Planned, error) {
 	groups, err := depgraph.Build(g)
 	if err != nil {
 		return nil, err
