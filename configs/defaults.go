@@ -33,7 +33,7 @@ func (e *Experiment) setDefaults(section any) {
 		s.Training = e.inherited()
 		s.LR /= 2
 	case *Prune:
-		*s = Prune{Criterion: "bn-scale-filter", Combine: "sum", Strategy: "greedy", Grain: "channel", Align: 8, Floor: 0.1, Fold: "beta", Recalibrate: 200}
+		*s = Prune{Criterion: "bn-scale-filter", Combine: "sum", Strategy: "greedy", Grain: "channel", Align: 8, Floor: 0.1, Fold: "beta", Candidates: 30, Recalibrate: 200}
 	case *Report:
 		*s = Report{HTML: true, Samples: 4}
 	}

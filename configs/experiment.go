@@ -155,7 +155,7 @@ type Prune struct {
 	Blocks      int         `yaml:"blocks,omitempty" in:"[0,1000]"` // whole blocks that go before the channels, those that score lowest; 0: none
 	Criterion   string      `yaml:"criterion" choice:"bn-scale|bn-scale-filter|bn-scale-next|l1|l2|fpgm|lamp|taylor|taylor-weights|hessian|response|apoz|random"`
 	Combine     string      `yaml:"combine" choice:"sum|mean|max|norm"` // how the scores of tied layers add up
-	Strategy    string      `yaml:"strategy" choice:"uniform|layers|global|regular|greedy|independent|iterative"`
+	Strategy    string      `yaml:"strategy" choice:"uniform|layers|global|regular|greedy|independent|iterative|sensitivity|search"`
 	Normalize   string      `yaml:"normalize" choice:"none|layer|max|l2"` // by default none with strategy global or regular, else layer
 	Grain       string      `yaml:"grain" choice:"channel|filter"`        // filter: only filters that are tied to no other layer's
 	Layers      LayerRatios `yaml:"layers,omitempty"`                     // strategy layers: fractions by layer, such as {5: 0.3, 7-9: 0.5}
@@ -164,11 +164,13 @@ type Prune struct {
 	Floor       float64     `yaml:"floor" in:"[0,1]"`                     // fraction that every layer keeps at least
 	Skip        []string    `yaml:"skip"`                                 // layers that are not cut: an index, a range such as 3-7, a type
 	Fold        string      `yaml:"fold" choice:"none|beta|expected"`
-	Recalibrate int         `yaml:"recalibrate" in:"[0,inf)"` // training images to measure the batch norms on; 0: none
+	Candidates  int         `yaml:"candidates" in:"[1,100000]"` // plans that strategy search tries
+	Judge       int         `yaml:"judge" in:"[0,inf)"`         // training images that strategies search and sensitivity measure on; 0: all
+	Recalibrate int         `yaml:"recalibrate" in:"[0,inf)"`   // training images to measure the batch norms on; 0: none
 }
 
 // channelKeys are the keys that say which channels go.
-var channelKeys = []string{"criterion", "combine", "strategy", "normalize", "grain", "layers", "target", "align", "floor"}
+var channelKeys = []string{"criterion", "combine", "strategy", "normalize", "grain", "layers", "target", "align", "floor", "candidates", "judge"}
 
 // useless lists the keys that have no effect on the cut.
 func (p Prune) useless() []string {

@@ -29,9 +29,10 @@ type Analysis struct {
 	Curves  []Curve  `json:"curves,omitempty"`
 	Best    int      `json:"best"` // the curve that lies highest with batch norms measured again
 
-	Sensitivity []LayerDrop `json:"sensitivity,omitempty"`
-	Ratios      []float64   `json:"ratios,omitempty"` // of the sensitivity's columns
-	Advice      []string    `json:"advice"`
+	Sensitivity   []LayerDrop `json:"sensitivity,omitempty"`
+	SensitivityBy string      `json:"sensitivity_by,omitempty"` // the criterion that chose
+	Ratios        []float64   `json:"ratios,omitempty"`         // of the sensitivity's columns
+	Advice        []string    `json:"advice"`
 }
 
 // LayerScale sums up the batch-norm scales of one layer.
@@ -100,6 +101,7 @@ func (a *Analysis) Rank() {
 // LayerDrop is AP50 lost when one group alone is cut, by ratio; NaN-free: a
 // ratio that the group does not allow is nil.
 type LayerDrop struct {
+	ID    int        `json:"id"`
 	Group string     `json:"group"`
 	Drops []*float64 `json:"drops"`
 }

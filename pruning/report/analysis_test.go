@@ -66,7 +66,7 @@ func TestAnalysisPictures(t *testing.T) {
 		Channels: 8, NearZero: 2, Below: .01, AP50: &whole, Ratios: []float64{.25, .5},
 		Scales:      []LayerScale{{Layer: 0, Channels: 4, Greatest: 1, Median: .5, NearZero: 2}, {Layer: 5, Channels: 4, Least: .1, Median: .2, Greatest: .3}},
 		Curves:      []Curve{{Criterion: "l1", Strategy: "greedy", Points: points(.2, .4, .5, .1), Knee: &knee}},
-		Sensitivity: []LayerDrop{{"group 0 (layer 0)", []*float64{&drop, nil}}},
+		Sensitivity: []LayerDrop{{Group: "group 0 (layer 0)", Drops: []*float64{&drop, nil}}},
 	}
 	for _, c := range []struct {
 		change func(*Analysis)

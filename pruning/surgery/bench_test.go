@@ -53,7 +53,7 @@ func BenchmarkApply(b *testing.B) {
 				}
 				before := allocated()
 				for b.Loop() {
-					if _, err := Apply(g, p, Options{fold}); err != nil {
+					if _, err := Apply(g, p, Options{Fold: fold}); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -25,23 +25,35 @@ type constantsByNode map[graph.NodeID][]float64
 // mean; a maximum lies above the mean; and where several channels become one
 // (reorg, reorg3d in reverse), their mean is taken. Recalibrating the batch
 // norms repairs that.
-func constants(g *graph.Graph, alive channels, fold Fold) constantsByNode {
-	if fold == None {
+func constants(g *graph.Graph, alive channels, o Options) constantsByNode {
+	if o.Fold == None {
 		return nil
 	}
 	k := constantsByNode{graph.Input: make([]float64, g.Net.Channels)}
 	for _, n := range g.Nodes {
+		if m, ok := o.Means[n.ID]; ok && o.Fold == Measured {
+			k[n.ID] = widened(m)
+			continue
+		}
 		if n.Conv() == nil {
 			k[n.ID] = k.combine(g, n)
 			continue
 		}
 		v := make([]float64, n.Out.C)
 		for f, a := range alive[n.ID] {
-			v[f] = filterConstant(n, f, fold == Expected || a)
+			v[f] = filterConstant(n, f, o.Fold == Expected || a)
 		}
 		k[n.ID] = v
 	}
 	return k
+}
+
+func widened(m []float32) []float64 {
+	v := make([]float64, len(m))
+	for i, x := range m {
+		v[i] = float64(x)
+	}
+	return v
 }
 
 // combine returns what a node that is no convolution makes of its inputs'

@@ -191,7 +191,7 @@ func TestFoldThroughCombinations(t *testing.T) {
 		t.Run(fmt.Sprint(c.op.Kind(), c.op), func(t *testing.T) {
 			g, p := twoTo3(t, c.op, 1, 10)
 			for _, fold := range []Fold{Beta, Expected} {
-				cut, err := Apply(g, p, Options{fold})
+				cut, err := Apply(g, p, Options{Fold: fold})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -239,7 +239,7 @@ func TestFoldThroughPixelGate(t *testing.T) {
 		g.Nodes[0].Weights.Gamma[1], g.Nodes[0].Weights.Bias[1] = 0, -3
 		g.Nodes[1].Weights.Gamma[0], g.Nodes[1].Weights.Bias[0] = c.gamma, c.beta
 		g.Nodes[3].Weights = &graph.Weights{Kernel: []float32{1, 10}, Bias: []float32{0}}
-		cut, err := Apply(g, &plan.Plan{Version: plan.Version, Keep: plan.Keep{0: {0}}}, Options{Beta})
+		cut, err := Apply(g, &plan.Plan{Version: plan.Version, Keep: plan.Keep{0: {0}}}, Options{Fold: Beta})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +261,7 @@ func TestFoldThroughReverse(t *testing.T) {
 		g.Nodes[0].Weights.Gamma[2*i], g.Nodes[0].Weights.Bias[2*i] = 0, constant
 	}
 	g.Nodes[2].Weights = &graph.Weights{Kernel: []float32{10, 1}, Bias: []float32{0}}
-	cut, err := Apply(g, &plan.Plan{Version: plan.Version, Keep: plan.Keep{0: {1, 3, 5, 7}}}, Options{Beta})
+	cut, err := Apply(g, &plan.Plan{Version: plan.Version, Keep: plan.Keep{0: {1, 3, 5, 7}}}, Options{Fold: Beta})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +280,7 @@ func TestExpectedOfDeadFilter(t *testing.T) {
 	w := g.Nodes[0].Weights
 	w.Gamma[1], w.Var[1] = 5, 0
 	g.Nodes[1].Weights.Gamma[1] = 0
-	cut, err := Apply(g, p, Options{Expected})
+	cut, err := Apply(g, p, Options{Fold: Expected})
 	if err != nil {
 		t.Fatal(err)
 	}

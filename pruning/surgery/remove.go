@@ -46,21 +46,33 @@ func applyRemoved(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error)
 		}
 		return r.Rest.Clone(), nil
 	}
-	out, err := Apply(r.Rest, r.Plan, o)
+	out, err := Apply(r.Rest, r.Plan, o.renumber(r.To))
 	if err != nil {
 		return nil, fmt.Errorf("with the layers numbered as they are without the removed ones: %w", err)
 	}
 	return out, nil
 }
 
+// renumber gives the means the layers' new numbers.
+func (o Options) renumber(to map[graph.NodeID]graph.NodeID) Options {
+	if o.Means == nil {
+		return o
+	}
+	means := map[graph.NodeID][]float32{}
+	for id, m := range o.Means {
+		if now, ok := to[id]; ok {
+			means[now] = m
+		}
+	}
+	o.Means = means
+	return o
+}
+
 // reduce takes the layers out of g and folds what they contributed. Kernels are
 // shared with g.
 func reduce(g *graph.Graph, p *plan.Plan, o Options) (*plan.Reduction, error) {
-	if o.Fold == "" {
-		o.Fold = Expected
-	}
-	if !slices.Contains(Folds, o.Fold) {
-		return nil, fmt.Errorf("fold: %q is not known: use one of %v", o.Fold, Folds)
+	if err := o.complete(g); err != nil {
+		return nil, err
 	}
 	if err := g.CheckWeights(); err != nil {
 		return nil, err
@@ -69,7 +81,7 @@ func reduce(g *graph.Graph, p *plan.Plan, o Options) (*plan.Reduction, error) {
 	if err != nil {
 		return nil, err
 	}
-	missing := missingConstants(g, r.Blocks, o.Fold)
+	missing := missingConstants(g, r.Blocks, o)
 	for owner, users := range usersOfWeights(g) {
 		users = slices.DeleteFunc(users, func(n *graph.Node) bool { _, stays := r.To[n.ID]; return !stays })
 		if len(users) > 0 && missing != nil {
@@ -83,8 +95,8 @@ func reduce(g *graph.Graph, p *plan.Plan, o Options) (*plan.Reduction, error) {
 // missingConstants returns, by node and channel, how much lower the mean of a
 // layer's output is when each block passes on what it reads; nil for Fold None.
 // A convolution makes up for what it misses, so nothing is missing behind it.
-func missingConstants(g *graph.Graph, blocks []depgraph.Block, fold Fold) constantsByNode {
-	if fold == None {
+func missingConstants(g *graph.Graph, blocks []depgraph.Block, o Options) constantsByNode {
+	if o.Fold == None {
 		return nil
 	}
 	alive, entry := channels{}, map[graph.NodeID]graph.NodeID{}
@@ -97,7 +109,7 @@ func missingConstants(g *graph.Graph, blocks []depgraph.Block, fold Fold) consta
 			clear(alive[id])
 		}
 	}
-	with := constants(g, alive, fold)
+	with := constants(g, alive, o)
 	without := constantsByNode{graph.Input: with[graph.Input]}
 	missing := constantsByNode{graph.Input: make([]float64, g.Net.Channels)}
 	for _, n := range g.Nodes {
@@ -148,7 +160,7 @@ func shifted(g *graph.Graph, users []*graph.Node, missing constantsByNode) *grap
 // block becomes zero. What a run would have to become, the identity, its
 // activation does not allow.
 func maskRemoved(g *graph.Graph, p *plan.Plan) (*graph.Graph, error) {
-	r, err := reduce(g, p, Options{None})
+	r, err := reduce(g, p, Options{Fold: None})
 	if err != nil {
 		return nil, err
 	}

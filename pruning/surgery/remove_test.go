@@ -91,7 +91,7 @@ func sameHeads(t fataler, what string, want, got *graph.Graph) {
 // checkRemoval removes the blocks and compares with the silenced network.
 func checkRemoval(t fataler, g *graph.Graph, blocks []depgraph.Block) *graph.Graph {
 	before := fingerprint(g)
-	rest, err := RemoveBlocks(g, blocks, Options{None})
+	rest, err := RemoveBlocks(g, blocks, Options{Fold: None})
 	if err != nil {
 		t.Fatal(blocks, err)
 	}
@@ -128,7 +128,7 @@ func checkBoth(t *rapid.T, g *graph.Graph, blocks []depgraph.Block) {
 	}
 	p := q.Renumber(back)
 	p.Filters, p.Removed = nil, depgraph.Layers(blocks)
-	got, err := Apply(g, p, Options{None})
+	got, err := Apply(g, p, Options{Fold: None})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func checkOrders(t *rapid.T, g *graph.Graph, blocks []depgraph.Block, folds ...F
 		t.Fatal(err)
 	}
 	for _, fold := range folds {
-		o := Options{fold}
+		o := Options{Fold: fold}
 		cut, err := Apply(g, p, o)
 		if err != nil {
 			t.Fatal(err)
@@ -363,7 +363,7 @@ func TestFoldOfRemovedBlock(t *testing.T) {
 		fold Fold
 		same bool
 	}{{None, false}, {Beta, true}, {Expected, true}} {
-		rest, err := Remove(g, []graph.NodeID{1, 2, 3}, Options{c.fold})
+		rest, err := Remove(g, []graph.NodeID{1, 2, 3}, Options{Fold: c.fold})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -418,7 +418,7 @@ func TestRemoveRefuses(t *testing.T) {
 	}{
 		{g, nil, Options{}, "no layer is to be removed"},
 		{g, []graph.NodeID{2}, Options{}, "removed: layer 2 (convolutional) can not be taken out"},
-		{g, []graph.NodeID{1}, Options{"half"}, `fold: "half" is not known`},
+		{g, []graph.NodeID{1}, Options{Fold: "half"}, `fold: "half" is not known`},
 		{bare, []graph.NodeID{1}, Options{}, "layer 0 (convolutional): has no weights"},
 	} {
 		if _, err := Remove(c.g, c.layers, c.o); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -55,6 +55,9 @@ func TestMaskingEqualsSurgeryModels(t *testing.T) {
 			g := loadSmall(t, cfg, cfg[:len(cfg)-len("cfg")]+"weights", 64)
 			checkPlans(t, g, 2)
 			for _, strategy := range plan.Strategies {
+				if strategy == "layers" {
+					continue // meets no target
+				}
 				o := plan.Defaults(plan.Target{Quantity: plan.FLOPs, Ratio: 0.5})
 				o.Strategy = strategy
 				p, _, err := plan.Make(g, groupsOf(t, g), o)

@@ -23,28 +23,56 @@ type Fold string
 // None drops the channel as if it were zero. Beta takes act(beta), what the
 // channel is when its gamma is zero. Expected takes E[act(gamma*z + beta)],
 // z ~ N(0, 1), its mean as far as the batch norm's statistics are right and
-// its input is normal; for gamma = 0 it equals Beta. The empty Fold is
-// Beta.
+// its input is normal; for gamma = 0 it equals Beta. Measured takes the mean that
+// was measured on images. The empty Fold is Beta.
 const (
 	None     Fold = "none"
 	Beta     Fold = "beta"
 	Expected Fold = "expected"
+	Measured Fold = "measured"
 )
 
 // Folds lists the values of Options.Fold.
-var Folds = []Fold{None, Beta, Expected}
+var Folds = []Fold{None, Beta, Expected, Measured}
 
 // Options control Apply.
-type Options struct{ Fold Fold }
+type Options struct {
+	Fold Fold
+	// Means has, for Measured, the mean of every output channel of every
+	// convolution, over images and pixels, in the whole network. Those of other
+	// layers are used where they are given, and otherwise follow from what the
+	// layer reads.
+	Means map[graph.NodeID][]float32
+}
 
-// Apply returns g without the layers and channels that the plan removes, the
-// layers first. g is not changed, and shares no memory with the result.
-func Apply(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
+// complete fills in the default, and refuses what is not known or missing.
+func (o *Options) complete(g *graph.Graph) error {
 	if o.Fold == "" {
 		o.Fold = Beta
 	}
 	if !slices.Contains(Folds, o.Fold) {
-		return nil, fmt.Errorf("fold: %q is not known: use one of %v", o.Fold, Folds)
+		return fmt.Errorf("fold: %q is not known: use one of %v", o.Fold, Folds)
+	}
+	if o.Fold != Measured {
+		return nil
+	}
+	for _, n := range g.Nodes {
+		m, ok := o.Means[n.ID]
+		if n.Conv() != nil && !ok {
+			return fmt.Errorf("fold: %v has no measured means: measure them on images, or take another fold", n)
+		}
+		if ok && len(m) != n.Out.C {
+			return fmt.Errorf("fold: %v has %d measured means for %d channels", n, len(m), n.Out.C)
+		}
+	}
+	return nil
+}
+
+// Apply returns g without the layers and channels that the plan removes, the
+// layers first. g is not changed, and shares no memory with the result.
+func Apply(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
+	if err := o.complete(g); err != nil {
+		return nil, err
 	}
 	if len(p.Removed) > 0 {
 		return applyRemoved(g, p, o)
@@ -53,7 +81,7 @@ func Apply(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	constant := constants(g, alive, o.Fold)
+	constant := constants(g, alive, o)
 	out := shell(g)
 	for owner, users := range usersOfWeights(g) {
 		cutConvs(g, out, owner, users, alive, constant)

@@ -232,7 +232,7 @@ func TestFoldIsExactWithoutPadding(t *testing.T) {
 		image := graphtest.Image(g, 6)
 		want := graphtest.Heads(g, image)
 		for _, fold := range []Fold{Beta, Expected, ""} {
-			cut, err := Apply(g, p, Options{fold})
+			cut, err := Apply(g, p, Options{Fold: fold})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -264,7 +264,7 @@ func TestFoldByHand(t *testing.T) {
 		None: {[]float32{10, 20}, []float32{1, 2}},
 		Beta: {[]float32{10.6, 20}, []float32{0.7, 3.2}},
 	} {
-		cut, err := Apply(g, p, Options{fold})
+		cut, err := Apply(g, p, Options{Fold: fold})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,7 +295,7 @@ func TestFoldKeepsTheMeanAtBorders(t *testing.T) {
 		g := n.Fill(rapid.Uint64().Draw(t, "seed"))
 		p := &plan.Plan{Version: plan.Version, Keep: plan.Keep{0: {1, 2}}}
 		silence(g, p)
-		cut, err := Apply(g, p, Options{Beta})
+		cut, err := Apply(g, p, Options{Fold: Beta})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -355,7 +355,7 @@ func TestExpected(t *testing.T) {
 // What Make reports as reached is what the cut network has less of.
 func TestReachedIsTrue(t *testing.T) {
 	g := graphtest.Tiny(0.5, 64, 3)
-	for _, q := range []plan.Quantity{plan.FLOPs, plan.Params} {
+	for _, q := range []plan.Quantity{plan.FLOPs, plan.Params, plan.Bytes} {
 		p, _, err := plan.Make(g, groupsOf(t, g), plan.Defaults(plan.Target{Quantity: q, Ratio: 0.6}))
 		if err != nil {
 			t.Fatal(err)
@@ -369,6 +369,7 @@ func TestReachedIsTrue(t *testing.T) {
 			FLOPs:    1 - float64(after.FLOPs())/float64(before.FLOPs()),
 			Params:   1 - float64(after.Params())/float64(before.Params()),
 			Channels: p.Reached.Channels,
+			Bytes:    1 - float64(after.WeightsFileBytes())/float64(before.WeightsFileBytes()),
 		}
 		if d := cmp.Diff(want, *p.Reached, cmpopts.EquateApprox(0, 1e-12)); d != "" {
 			t.Error(d)
@@ -389,13 +390,13 @@ func TestErrors(t *testing.T) {
 	n.Head(3)
 	g := n.Fill(1)
 	sum := &plan.Plan{Version: plan.Version, Keep: plan.Keep{1: {0, 1}, 2: {0, 1}}}
-	apply := func(p *plan.Plan, f Fold) error { _, err := Apply(g, p, Options{f}); return err }
+	apply := func(p *plan.Plan, f Fold) error { _, err := Apply(g, p, Options{Fold: f}); return err }
 	_, masked := Mask(g, sum)
 	for _, c := range []struct {
 		err  error
 		want string
 	}{
-		{apply(sum, "mean"), `fold: "mean" is not known: use one of [none beta expected]`},
+		{apply(sum, "mean"), `fold: "mean" is not known: use one of [none beta expected measured]`},
 		{apply(&plan.Plan{Version: plan.Version, Keep: plan.Keep{1: {0}}}, None), "group 2 (layers 1, 2) is split"},
 		{apply(&plan.Plan{Version: plan.Version}, None), "removes no channel"},
 		{masked, "layer 3 (shortcut): a channel behind its logistic can not be masked"},

@@ -190,6 +190,11 @@ func (a *app) analyzeCuts(f analyzeFlags, g *graph.Graph, o pipeline.AnalyzeOpti
 		return nil, err
 	}
 	o.Note = a.say
+	for i := range o.Plans {
+		if o.Plans[i].Evidence, err = pipeline.Evidence(g, set, o.Plans[i].Criterion, 0, false); err != nil {
+			return nil, err
+		}
+	}
 	return pipeline.Analyze(g, j, o)
 }
 

@@ -29,7 +29,9 @@ type pruneFlags struct {
 	layers                                             string
 	recalibrate, blocks                                int
 	force, dryRun                                      bool
+	candidates, judge                                  int
 	plan                                               plan.Options
+	set                                                *coco.Set // of images and annotations
 }
 
 // Modes and grains of prune.
@@ -100,7 +102,7 @@ func (f *pruneFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.mode, "mode", modeCut, "cut, or mask: the plan's channels become zero, the shapes stay")
 	c.Flags().StringVar(&f.grain, "grain", grainChannel, "channel; filter: only those tied to no other layer; or kernel: single kernels become zero, the shapes stay")
 	c.Flags().StringVar(&f.plan.Criterion, "criterion", f.plan.Criterion, "one of "+strings.Join(plan.Criteria, ", "))
-	c.Flags().StringVar(&f.plan.Strategy, "strategy", f.plan.Strategy, "one of "+strings.Join(plan.Strategies, ", "))
+	c.Flags().StringVar(&f.plan.Strategy, "strategy", f.plan.Strategy, "one of "+strings.Join(pipeline.Strategies, ", "))
 	c.Flags().StringVar(&f.plan.Normalize, "normalize", "", "one of "+strings.Join(plan.Normalizations, ", ")+"; by default none for global, layer for the others")
 	c.Flags().Float64Var(&f.flops, "target-flops", 0, "fraction of the FLOPs to remove")
 	c.Flags().Float64Var(&f.params, "target-params", 0, "fraction of the parameters to remove")
@@ -110,6 +112,8 @@ func (f *pruneFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.layers, "layer-ratios", "", "fractions of channels by layer, with --strategy layers, such as 5=0.3,7-9=0.5")
 	c.Flags().StringVar(&f.plan.Combine, "combine", "", "how the scores of tied layers add up: sum, mean, max or norm; by default sum")
 	c.Flags().Uint64Var(&f.plan.Seed, "seed", 1, "of the criterion random")
+	c.Flags().IntVar(&f.candidates, "candidates", 30, "plans that --strategy search tries")
+	c.Flags().IntVar(&f.judge, "judge", 0, "images that --strategy search or sensitivity measures on, the first of the annotations; 0: all")
 	c.Flags().IntVar(&f.blocks, "blocks", 0, "take out so many whole blocks, those that score lowest, before channels are cut")
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
 	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
@@ -256,6 +260,9 @@ func (f *pruneFlags) settleLayers() error {
 }
 
 func (f *pruneFlags) settleImages(c *cobra.Command) error {
+	if err := f.settleJudge(c); err != nil {
+		return err
+	}
 	if (f.images == "") != (f.annotations == "") {
 		return usagef("--images and --annotations go together")
 	}
@@ -269,6 +276,31 @@ func (f *pruneFlags) settleImages(c *cobra.Command) error {
 	}
 	if f.recalibrate < 0 {
 		return usagef("--recalibrate %d: negative; 0 is none", f.recalibrate)
+	}
+	return nil
+}
+
+// settleJudge checks what strategies and criteria need images for.
+func (f *pruneFlags) settleJudge(c *cobra.Command) error {
+	judged := f.planFile == "" && pipeline.NeedsJudge(f.plan.Strategy)
+	measured, _ := importance.Needs(f.plan.Criterion)
+	if (judged || measured && f.planFile == "") && f.images == "" {
+		what := "--strategy " + f.plan.Strategy
+		if !judged {
+			what = "--criterion " + f.plan.Criterion
+		}
+		return usagef("%s needs --images and --annotations", what)
+	}
+	if f.candidates < 1 || f.judge < 0 {
+		return usagef("--candidates has to be positive, --judge not negative")
+	}
+	if !judged {
+		if err := refuse(c, "no cuts are judged without --strategy search or sensitivity", "judge"); err != nil {
+			return err
+		}
+	}
+	if f.plan.Strategy != pipeline.StrategySearch {
+		return refuse(c, "only --strategy search has candidates", "candidates")
 	}
 	return nil
 }
@@ -294,7 +326,7 @@ func checkCutFlags(o plan.Options, fold string) error {
 		flag, value string
 		known       []string
 	}{
-		{"criterion", o.Criterion, plan.Criteria}, {"strategy", o.Strategy, plan.Strategies},
+		{"criterion", o.Criterion, plan.Criteria}, {"strategy", o.Strategy, pipeline.Strategies},
 		{"normalize", o.Normalize, plan.Normalizations}, {"combine", o.Combine, importance.Combines}, {"fold", fold, folds},
 	} {
 		if x.value == "" {
@@ -330,6 +362,11 @@ func (a *app) prune(ctx context.Context, f pruneFlags) error {
 		if err != nil {
 			return err
 		}
+		if f.images != "" {
+			if f.set, err = a.detectorSet(f.cfg, g, f.images, f.annotations); err != nil {
+				return err
+			}
+		}
 		o, err := a.outcome(f, g)
 		if err != nil {
 			return err
@@ -345,7 +382,7 @@ func (a *app) outcome(f pruneFlags, g *graph.Graph) (*outcome, error) {
 	if f.grain == grainKernel {
 		return a.zeroKernels(f, g)
 	}
-	p, err := planFor(f, g)
+	p, err := a.planFor(f, g)
 	if err != nil {
 		return nil, err
 	}
@@ -363,8 +400,24 @@ func (a *app) outcome(f pruneFlags, g *graph.Graph) (*outcome, error) {
 	return o, err
 }
 
-func planFor(f pruneFlags, g *graph.Graph) (*pipeline.Planned, error) {
-	return pipeline.Ask{File: f.planFile, Blocks: f.blocks, Options: f.plan}.Plan(g)
+func (a *app) planFor(f pruneFlags, g *graph.Graph) (*pipeline.Planned, error) {
+	ask := pipeline.Ask{File: f.planFile, Blocks: f.blocks, Options: f.plan, Candidates: f.candidates, Note: a.say}
+	if f.set == nil || f.planFile != "" {
+		return ask.Plan(g)
+	}
+	var err error
+	if ask.Options.Evidence, err = pipeline.Evidence(g, f.set, f.plan.Criterion, 0, false); err != nil {
+		return nil, err
+	}
+	if pipeline.NeedsJudge(f.plan.Strategy) {
+		ask.Judge, err = pipeline.NewJudge(g, f.set, f.set, pipeline.JudgeOptions{
+			Options: judged(g), Images: f.judge, Recalibrate: f.recalibrate, Fold: surgery.Fold(f.fold),
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ask.Plan(g)
 }
 
 func (a *app) zeroKernels(f pruneFlags, g *graph.Graph) (*outcome, error) {
@@ -450,10 +503,7 @@ func (a *app) accept(f pruneFlags, g *graph.Graph, o *outcome, s *staging) error
 // repair recalibrates the cut network, measures it against the whole one and
 // applies --max-drop.
 func (a *app) repair(f pruneFlags, g, cut *graph.Graph) error {
-	set, err := a.detectorSet(f.cfg, g, f.images, f.annotations)
-	if err != nil {
-		return err
-	}
+	set := f.set
 	if f.recalibrate > 0 {
 		if err := loop.Recalibrate(cut, set, f.recalibrate, 0, false); err != nil {
 			return err

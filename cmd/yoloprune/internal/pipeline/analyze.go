@@ -66,9 +66,17 @@ func Analyze(g *graph.Graph, j *Judge, o AnalyzeOptions) (*report.Analysis, erro
 	a.Rank()
 	if len(o.Layers) > 0 {
 		a.Ratios = o.Layers
-		a.Sensitivity, err = j.sensitivity(g, groups, whole, o)
+		p := o.Plans[a.Best]
+		by, err := importance.New(g, groups, importance.Options{Criterion: p.Criterion, Combine: p.Combine, Seed: p.Seed, Evidence: p.Evidence})
+		if err != nil {
+			return nil, err
+		}
+		a.SensitivityBy = p.Criterion
+		if a.Sensitivity, err = j.sensitivity(g, groups, by, whole, o.Layers, o.Note); err != nil {
+			return nil, err
+		}
 	}
-	return a, err
+	return a, nil
 }
 
 // curve cuts to every ratio. The first that cannot be reached ends it.
@@ -96,12 +104,8 @@ func (j *Judge) curve(g *graph.Graph, groups []depgraph.Group, po plan.Options, 
 }
 
 // sensitivity cuts every group alone, at every ratio.
-func (j *Judge) sensitivity(g *graph.Graph, groups []depgraph.Group, whole float64, o AnalyzeOptions) ([]report.LayerDrop, error) {
-	c, err := importance.New(g, groups, importance.Options{Criterion: o.Plans[0].Criterion})
-	if err != nil {
-		return nil, err
-	}
-	scores, err := importance.Score(groups, c)
+func (j *Judge) sensitivity(g *graph.Graph, groups []depgraph.Group, by importance.Criterion, whole float64, ratios []float64, note func(string, ...any)) ([]report.LayerDrop, error) {
+	scores, err := importance.Score(groups, by)
 	if err != nil {
 		return nil, err
 	}
@@ -110,15 +114,15 @@ func (j *Judge) sensitivity(g *graph.Graph, groups []depgraph.Group, whole float
 		if scores.Values[i] == nil || len(gr.Convs()) == 0 {
 			continue
 		}
-		l := report.LayerDrop{Group: gr.Name()}
-		for _, r := range o.Layers {
+		l := report.LayerDrop{ID: gr.ID, Group: gr.Name()}
+		for _, r := range ratios {
 			d, err := j.drop(g, groups, i, scores.Values[i], r, whole)
 			if err != nil {
 				return nil, err
 			}
 			l.Drops = append(l.Drops, d)
 		}
-		o.Note("%s alone: %s", l.Group, dropText(o.Layers, l.Drops))
+		note("%s alone: %s", l.Group, dropText(ratios, l.Drops))
 		out = append(out, l)
 	}
 	return out, nil

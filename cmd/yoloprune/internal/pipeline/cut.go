@@ -60,11 +60,18 @@ func (r *Run) checkCut() error {
 		return nil
 	}
 	a := ask(r.exp.Prune[0], r.exp.Seed, r.exp.Threads)
-	if images, _ := importance.Needs(a.Options.Criterion); images {
+	images, _ := importance.Needs(a.Options.Criterion)
+	if (images || NeedsJudge(a.Options.Strategy)) && r.exp.Data.Train == nil {
+		return r.exp.Errorf(r.exp.CutPath(0), "criterion %s with strategy %s measures on training images, and data.train is missing", a.Options.Criterion, a.Options.Strategy)
+	}
+	if images {
 		a.Options.Criterion = "random"
 	}
 	if a.Options.Target.Quantity == plan.Time {
 		a.Options.Target.Quantity = plan.FLOPs
+	}
+	if NeedsJudge(a.Options.Strategy) {
+		a.Options.Strategy = "greedy"
 	}
 	if _, err := a.once(r.g); err != nil {
 		return r.exp.Errorf(r.exp.CutPath(0), "%v", err)
@@ -77,6 +84,9 @@ func (r *Run) checkCut() error {
 // pruned.weights.
 func (r *Run) makeCut(folder string, c configs.Prune) (*graph.Graph, error) {
 	a := ask(c, r.exp.Seed, r.exp.Threads)
+	if err := r.equip(&a, c); err != nil {
+		return nil, err
+	}
 	p, err := a.Plan(r.g)
 	if err != nil {
 		return nil, err
@@ -91,6 +101,25 @@ func (r *Run) makeCut(folder string, c configs.Prune) (*graph.Graph, error) {
 	}
 	r.say("prune: %s", p.Summary())
 	return out, darknet.Save(dir+"/pruned.cfg", dir+"/pruned.weights", out)
+}
+
+// equip measures what the criterion and the strategy need, on training images:
+// those of the measurements are kept for them.
+func (r *Run) equip(a *Ask, c configs.Prune) (err error) {
+	a.Note, a.Candidates = r.say, c.Candidates
+	if c.Plan != "" {
+		return nil
+	}
+	if a.Options.Evidence, err = Evidence(r.g, r.data.train, a.Options.Criterion, r.exp.Threads, r.exp.Data.SkipBad); err != nil {
+		return err
+	}
+	if !NeedsJudge(a.Options.Strategy) {
+		return nil
+	}
+	o := r.validation()
+	o.Eval.Protocol = ""
+	a.Judge, err = NewJudge(r.g, r.data.train, r.data.train, JudgeOptions{Options: o, Images: c.Judge, Recalibrate: c.Recalibrate, Fold: surgery.Fold(c.Fold)})
+	return err
 }
 
 // recalibration is the stage that measures the batch norms again after a cut.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -221,11 +222,15 @@ func (s subject) channels(t *testing.T, rng *rand.Rand, seed int) (p *plan.Plan,
 func (s subject) made(t *testing.T, rng *rand.Rand, align int) (*plan.Plan, string) {
 	t.Helper()
 	o := plan.Defaults(plan.Target{
-		Quantity: []plan.Quantity{plan.FLOPs, plan.Params, plan.Channels}[rng.IntN(3)],
+		Quantity: []plan.Quantity{plan.FLOPs, plan.Params, plan.Channels, plan.Bytes}[rng.IntN(4)],
 		Ratio:    ratio(rng),
 	})
-	o.Strategy = plan.Strategies[rng.IntN(len(plan.Strategies))]
+	targeted := slices.DeleteFunc(slices.Clone(plan.Strategies), func(s string) bool { return s == "layers" })
+	o.Strategy = targeted[rng.IntN(len(targeted))]
 	o.Align, o.Floor = align, .05
+	if o.Strategy == "regular" {
+		o.Align = max(2, align)
+	}
 	for ; o.Target.Ratio > .01; o.Target.Ratio /= 2 {
 		p, _, err := plan.Make(s.g, s.groups, o)
 		if err == nil {

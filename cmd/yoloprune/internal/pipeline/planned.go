@@ -33,6 +33,10 @@ type Ask struct {
 	Blocks  int
 	Options plan.Options
 	Threads int // for a target of latency
+
+	Judge      *Judge // for the strategies that need one
+	Candidates int    // of the strategy search
+	Note       func(format string, args ...any)
 }
 
 // Plan finds the plan for g.
@@ -47,8 +51,12 @@ func (a Ask) once(g *graph.Graph) (*Planned, error) {
 	switch {
 	case a.File != "":
 		return ReadPlan(g, a.File)
+	case a.Blocks > 0 && NeedsJudge(a.Options.Strategy):
+		return nil, fmt.Errorf("blocks: the strategy %s cuts channels only; take another, or cut in two steps", a.Options.Strategy)
 	case a.Blocks > 0:
 		return makeBlockPlan(g, a.Blocks, a.Options)
+	case NeedsJudge(a.Options.Strategy):
+		return a.judged(g)
 	}
 	return makePlan(g, a.Options)
 }
