@@ -163,7 +163,7 @@ type Prune struct {
 	Align       int         `yaml:"align" in:"[1,1024]"`                  // kept channels are a multiple of it
 	Floor       float64     `yaml:"floor" in:"[0,1]"`                     // fraction that every layer keeps at least
 	Skip        []string    `yaml:"skip"`                                 // layers that are not cut: an index, a range such as 3-7, a type
-	Fold        string      `yaml:"fold" choice:"none|beta|expected"`
+	Fold        string      `yaml:"fold" choice:"none|beta|expected|measured"`
 	Candidates  int         `yaml:"candidates" in:"[1,100000]"` // plans that strategy search tries
 	Judge       int         `yaml:"judge" in:"[0,inf)"`         // training images that strategies search and sensitivity measure on; 0: all
 	Recalibrate int         `yaml:"recalibrate" in:"[0,inf)"`   // training images to measure the batch norms on; 0: none

@@ -22,6 +22,7 @@ import (
 
 type analyzeFlags struct {
 	cfg, weights, images, annotations, out string
+	calibration                            string
 	criteria, strategies                   string
 	skip, fold, ratios, layers             string
 	judged, recalibrate                    int
@@ -62,13 +63,14 @@ func (f *analyzeFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.weights, "weights", "", "its weights")
 	c.Flags().StringVar(&f.images, "images", "", "folder of images")
 	c.Flags().StringVar(&f.annotations, "annotations", "", "their COCO annotations")
+	c.Flags().StringVar(&f.calibration, "calibration", "", "annotations of other images in the same folder, to measure batch norms and criteria on; by default --annotations")
 	c.Flags().StringVar(&f.out, "out", "", "folder for analysis.json and pictures")
 	c.Flags().StringVar(&f.criteria, "criterion", f.plan.Criterion, "one or several of "+strings.Join(plan.Criteria, ", "))
 	c.Flags().StringVar(&f.strategies, "strategy", f.plan.Strategy, "one or several of "+strings.Join(plan.Strategies, ", "))
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
 	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
 	c.Flags().StringVar(&f.skip, "skip", "", "layers to leave alone: indices, ranges and types, such as 0,5-9,heads")
-	c.Flags().StringVar(&f.fold, "fold", string(surgery.Beta), "what stands for a removed channel: none, beta or expected")
+	c.Flags().StringVar(&f.fold, "fold", string(surgery.Beta), "what stands for a removed channel: none, beta, expected or measured")
 	c.Flags().StringVar(&f.ratios, "ratios", "0.1,0.2,0.4,0.6,0.8", "fractions of the FLOPs that the curve's cuts remove")
 	c.Flags().BoolVar(&f.sensitivity, "sensitivity", false, "cut every group alone, too")
 	c.Flags().StringVar(&f.layers, "layer-ratios", "0.25,0.5,0.75", "fractions of its channels that a group alone loses, with --sensitivity")
@@ -89,7 +91,7 @@ func (f *analyzeFlags) settle(c *cobra.Command) (o pipeline.AnalyzeOptions, err 
 	}
 	if f.images == "" {
 		if err := refuse(c, "without --images and --annotations only the scales are looked at", "criterion", "strategy", "align", "floor",
-			"skip", "fold", "ratios", "sensitivity", "layer-ratios", "judge", "recalibrate", "max-drop"); err != nil {
+			"skip", "fold", "calibration", "ratios", "sensitivity", "layer-ratios", "judge", "recalibrate", "max-drop"); err != nil {
 			return o, err
 		}
 	}
@@ -183,15 +185,27 @@ func (a *app) analyzeCuts(f analyzeFlags, g *graph.Graph, o pipeline.AnalyzeOpti
 	if err != nil {
 		return nil, err
 	}
-	j, err := pipeline.NewJudge(g, set, set, pipeline.JudgeOptions{
-		Options: judged(g), Images: f.judged, Recalibrate: f.recalibrate, Fold: surgery.Fold(f.fold),
+	other := set
+	if f.calibration != "" {
+		if other, err = a.detectorSet(f.cfg, g, f.images, f.calibration); err != nil {
+			return nil, err
+		}
+	}
+	fold := surgery.Options{Fold: surgery.Fold(f.fold)}
+	if fold.Fold == surgery.Measured {
+		if fold.Means, err = pipeline.Means(g, other, 0, false); err != nil {
+			return nil, err
+		}
+	}
+	j, err := pipeline.NewJudge(g, other, set, pipeline.JudgeOptions{
+		Options: judged(g), Images: f.judged, Recalibrate: f.recalibrate, Fold: fold,
 	})
 	if err != nil {
 		return nil, err
 	}
 	o.Note = a.say
 	for i := range o.Plans {
-		if o.Plans[i].Evidence, err = pipeline.Evidence(g, set, o.Plans[i].Criterion, 0, false); err != nil {
+		if o.Plans[i].Evidence, err = pipeline.Evidence(g, other, o.Plans[i].Criterion, 0, false); err != nil {
 			return nil, err
 		}
 	}

@@ -118,7 +118,7 @@ func (f *pruneFlags) register(c *cobra.Command) {
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
 	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
 	c.Flags().StringVar(&f.skip, "skip", "", "layers to leave alone: indices, ranges and types, such as 0,5-9,heads")
-	c.Flags().StringVar(&f.fold, "fold", string(surgery.Beta), "what stands for a removed channel: none, beta or expected")
+	c.Flags().StringVar(&f.fold, "fold", string(surgery.Beta), "what stands for a removed channel: none, beta, expected, or measured, with --images")
 	c.Flags().StringVar(&f.images, "images", "", "folder of images for recalibration")
 	c.Flags().StringVar(&f.annotations, "annotations", "", "their COCO annotations")
 	c.Flags().IntVar(&f.recalibrate, "recalibrate", 200, "images to measure the batch norms on, with --images; 0: none")
@@ -284,6 +284,9 @@ func (f *pruneFlags) settleImages(c *cobra.Command) error {
 func (f *pruneFlags) settleJudge(c *cobra.Command) error {
 	judged := f.planFile == "" && pipeline.NeedsJudge(f.plan.Strategy)
 	measured, _ := importance.Needs(f.plan.Criterion)
+	if f.fold == string(surgery.Measured) && f.images == "" {
+		return usagef("--fold measured needs --images and --annotations")
+	}
 	if (judged || measured && f.planFile == "") && f.images == "" {
 		what := "--strategy " + f.plan.Strategy
 		if !judged {
@@ -392,10 +395,23 @@ func (a *app) outcome(f pruneFlags, g *graph.Graph) (*outcome, error) {
 	case f.mode == modeMask:
 		o.graph, err = surgery.Mask(g, p.Plan)
 	default:
-		o.graph, err = surgery.Apply(g, p.Plan, surgery.Options{Fold: surgery.Fold(f.fold)})
+		var fold surgery.Options
+		if fold, err = f.foldOptions(g); err != nil {
+			return nil, err
+		}
+		o.graph, err = surgery.Apply(g, p.Plan, fold)
 	}
 	if f.mode == modeMask {
 		o.summary += "; masked: these channels are zero, and shapes, FLOPs and file size stay until they are cut"
+	}
+	return o, err
+}
+
+// foldOptions measures means, where they are asked for.
+func (f *pruneFlags) foldOptions(g *graph.Graph) (o surgery.Options, err error) {
+	o.Fold = surgery.Fold(f.fold)
+	if o.Fold == surgery.Measured {
+		o.Means, err = pipeline.Means(g, f.set, 0, false)
 	}
 	return o, err
 }
@@ -411,7 +427,7 @@ func (a *app) planFor(f pruneFlags, g *graph.Graph) (*pipeline.Planned, error) {
 	}
 	if pipeline.NeedsJudge(f.plan.Strategy) {
 		ask.Judge, err = pipeline.NewJudge(g, f.set, f.set, pipeline.JudgeOptions{
-			Options: judged(g), Images: f.judge, Recalibrate: f.recalibrate, Fold: surgery.Fold(f.fold),
+			Options: judged(g), Images: f.judge, Recalibrate: f.recalibrate, Fold: surgery.Options{Fold: surgery.Beta},
 		})
 		if err != nil {
 			return nil, err

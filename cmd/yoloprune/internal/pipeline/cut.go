@@ -61,8 +61,9 @@ func (r *Run) checkCut() error {
 	}
 	a := ask(r.exp.Prune[0], r.exp.Seed, r.exp.Threads)
 	images, _ := importance.Needs(a.Options.Criterion)
-	if (images || NeedsJudge(a.Options.Strategy)) && r.exp.Data.Train == nil {
-		return r.exp.Errorf(r.exp.CutPath(0), "criterion %s with strategy %s measures on training images, and data.train is missing", a.Options.Criterion, a.Options.Strategy)
+	fold := r.exp.Prune[0].Fold
+	if (images || NeedsJudge(a.Options.Strategy) || fold == string(surgery.Measured)) && r.exp.Data.Train == nil {
+		return r.exp.Errorf(r.exp.CutPath(0), "criterion %s, strategy %s and fold %s measure on training images, and data.train is missing", a.Options.Criterion, a.Options.Strategy, fold)
 	}
 	if images {
 		a.Options.Criterion = "random"
@@ -91,7 +92,13 @@ func (r *Run) makeCut(folder string, c configs.Prune) (*graph.Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := surgery.Apply(r.g, p.Plan, surgery.Options{Fold: surgery.Fold(c.Fold)})
+	fold := surgery.Options{Fold: surgery.Fold(c.Fold)}
+	if fold.Fold == surgery.Measured {
+		if fold.Means, err = Means(r.g, r.data.train, r.exp.Threads, r.exp.Data.SkipBad); err != nil {
+			return nil, err
+		}
+	}
+	out, err := surgery.Apply(r.g, p.Plan, fold)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +125,7 @@ func (r *Run) equip(a *Ask, c configs.Prune) (err error) {
 	}
 	o := r.validation()
 	o.Eval.Protocol = ""
-	a.Judge, err = NewJudge(r.g, r.data.train, r.data.train, JudgeOptions{Options: o, Images: c.Judge, Recalibrate: c.Recalibrate, Fold: surgery.Fold(c.Fold)})
+	a.Judge, err = NewJudge(r.g, r.data.train, r.data.train, JudgeOptions{Options: o, Images: c.Judge, Recalibrate: c.Recalibrate})
 	return err
 }
 

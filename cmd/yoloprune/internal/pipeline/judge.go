@@ -18,7 +18,7 @@ type JudgeOptions struct {
 	validate.Options
 	Images      int // that are measured on, the first of the set; 0: all
 	Recalibrate int // images to measure batch norms on; 0: none
-	Fold        surgery.Fold
+	Fold        surgery.Options
 }
 
 // Judge says what cuts of a network are worth on a few images, without any
@@ -69,7 +69,7 @@ func (j *Judge) AP50(g *graph.Graph) (float64, error) {
 func (j *Judge) Judge(p *plan.Plan, raw, folded bool) (v report.CurvePoint, err error) {
 	v.FLOPs = p.Reached.FLOPs
 	if raw {
-		if v.Raw, err = j.folded(p, surgery.None); err != nil {
+		if v.Raw, err = j.folded(p, surgery.Options{Fold: surgery.None}); err != nil {
 			return v, err
 		}
 	}
@@ -80,7 +80,7 @@ func (j *Judge) Judge(p *plan.Plan, raw, folded bool) (v report.CurvePoint, err 
 	if err != nil || j.norms == nil {
 		return v, err
 	}
-	cut, err := surgery.Apply(j.g, p, surgery.Options{Fold: j.o.Fold})
+	cut, err := surgery.Apply(j.g, p, j.o.Fold)
 	if err != nil {
 		return v, err
 	}
@@ -91,8 +91,8 @@ func (j *Judge) Judge(p *plan.Plan, raw, folded bool) (v report.CurvePoint, err 
 	return v, err
 }
 
-func (j *Judge) folded(p *plan.Plan, fold surgery.Fold) (float64, error) {
-	cut, err := surgery.Apply(j.g, p, surgery.Options{Fold: fold})
+func (j *Judge) folded(p *plan.Plan, fold surgery.Options) (float64, error) {
+	cut, err := surgery.Apply(j.g, p, fold)
 	if err != nil {
 		return 0, err
 	}
