@@ -67,6 +67,7 @@ func (f *analyzeFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.out, "out", "", "folder for analysis.json and pictures")
 	c.Flags().StringVar(&f.criteria, "criterion", f.plan.Criterion, "one or several of "+strings.Join(plan.Criteria, ", "))
 	c.Flags().StringVar(&f.strategies, "strategy", f.plan.Strategy, "one or several of "+strings.Join(plan.Strategies, ", "))
+	c.Flags().StringVar(&f.plan.Normalize, "normalize", "", "one of "+strings.Join(plan.Normalizations, ", ")+"; by default none for global and regular, layer for the others")
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
 	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
 	c.Flags().StringVar(&f.skip, "skip", "", "layers to leave alone: indices, ranges and types, such as 0,5-9,heads")
@@ -90,7 +91,7 @@ func (f *analyzeFlags) settle(c *cobra.Command) (o pipeline.AnalyzeOptions, err 
 		return o, usagef("--images and --annotations go together")
 	}
 	if f.images == "" {
-		if err := refuse(c, "without --images and --annotations only the scales are looked at", "criterion", "strategy", "align", "floor",
+		if err := refuse(c, "without --images and --annotations only the scales are looked at", "criterion", "strategy", "normalize", "align", "floor",
 			"skip", "fold", "calibration", "ratios", "sensitivity", "layer-ratios", "judge", "recalibrate", "max-drop"); err != nil {
 			return o, err
 		}
