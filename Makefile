@@ -3,7 +3,7 @@
 #   demo       the whole pipeline on drawn images, with a report at the end
 #   test       all tests but those that take long
 #   test-long  all tests
-#   bench      a training step against PyTorch on this machine
+#   bench      a training step against PyTorch, the evaluator against cocoeval.py
 #   lint       gofmt, go vet, staticcheck
 #   fuzz       every fuzz target for FUZZTIME
 #   setup      install what the build needs (Debian, Ubuntu)
@@ -39,6 +39,7 @@ test-long: setup
 
 bench: setup
 	./scripts/bench/bench.sh
+	./scripts/bench/eval.sh
 
 lint:
 	@unformatted=$$(gofmt -l .); \

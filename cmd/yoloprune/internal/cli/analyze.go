@@ -25,7 +25,7 @@ type analyzeFlags struct {
 	calibration                            string
 	criteria, strategies                   string
 	skip, fold, ratios, layers             string
-	judged, recalibrate                    int
+	judged, recalibrate, candidates        int
 	maxDrop                                float64
 	sensitivity, json, force               bool
 	plan                                   plan.Options
@@ -66,7 +66,7 @@ func (f *analyzeFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.calibration, "calibration", "", "annotations of other images in the same folder, to measure batch norms and criteria on; by default --annotations")
 	c.Flags().StringVar(&f.out, "out", "", "folder for analysis.json and pictures")
 	c.Flags().StringVar(&f.criteria, "criterion", f.plan.Criterion, "one or several of "+strings.Join(plan.Criteria, ", "))
-	c.Flags().StringVar(&f.strategies, "strategy", f.plan.Strategy, "one or several of "+strings.Join(plan.Strategies, ", "))
+	c.Flags().StringVar(&f.strategies, "strategy", f.plan.Strategy, "one or several of "+strings.Join(pipeline.Strategies, ", "))
 	c.Flags().StringVar(&f.plan.Normalize, "normalize", "", "one of "+strings.Join(plan.Normalizations, ", ")+"; by default none for global and regular, layer for the others")
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
 	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
@@ -77,6 +77,7 @@ func (f *analyzeFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.layers, "layer-ratios", "0.25,0.5,0.75", "fractions of its channels that a group alone loses, with --sensitivity")
 	c.Flags().IntVar(&f.judged, "judge", 0, "images to measure on, the first of the annotations; 0: all")
 	c.Flags().IntVar(&f.recalibrate, "recalibrate", 100, "images to measure the batch norms on; 0: none")
+	c.Flags().IntVar(&f.candidates, "candidates", 30, "plans that the strategy search tries for every ratio")
 	c.Flags().Float64Var(&f.maxDrop, "max-drop", 0.02, "loss of AP50 that counts as none in the advice")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	c.Flags().BoolVar(&f.force, "force", false, "overwrite an earlier analysis")
@@ -92,12 +93,15 @@ func (f *analyzeFlags) settle(c *cobra.Command) (o pipeline.AnalyzeOptions, err 
 	}
 	if f.images == "" {
 		if err := refuse(c, "without --images and --annotations only the scales are looked at", "criterion", "strategy", "normalize", "align", "floor",
-			"skip", "fold", "calibration", "ratios", "sensitivity", "layer-ratios", "judge", "recalibrate", "max-drop"); err != nil {
+			"skip", "fold", "calibration", "ratios", "sensitivity", "layer-ratios", "judge", "recalibrate", "candidates", "max-drop"); err != nil {
 			return o, err
 		}
 	}
 	if c.Flags().Changed("layer-ratios") && !f.sensitivity {
 		return o, usagef("--layer-ratios needs --sensitivity")
+	}
+	if f.candidates < 1 {
+		return o, usagef("--candidates %d: not positive", f.candidates)
 	}
 	if f.judged < 0 || f.recalibrate < 0 {
 		return o, usagef("--judge and --recalibrate count images: they are not negative")
@@ -119,7 +123,7 @@ func (f *analyzeFlags) settle(c *cobra.Command) (o pipeline.AnalyzeOptions, err 
 	if o.Plans, err = f.plans(); err != nil {
 		return o, err
 	}
-	o.MaxDrop = f.maxDrop
+	o.MaxDrop, o.Candidates = f.maxDrop, f.candidates
 	if f.out == "" {
 		return o, nil
 	}
@@ -198,10 +202,12 @@ func (a *app) analyzeCuts(f analyzeFlags, g *graph.Graph, o pipeline.AnalyzeOpti
 			return nil, err
 		}
 	}
-	j, err := pipeline.NewJudge(g, other, set, pipeline.JudgeOptions{
-		Options: judged(g), Images: f.judged, Recalibrate: f.recalibrate, Fold: fold,
-	})
+	jo := pipeline.JudgeOptions{Options: judged(g), Images: f.judged, Recalibrate: f.recalibrate, Fold: fold}
+	j, err := pipeline.NewJudge(g, other, set, jo)
 	if err != nil {
+		return nil, err
+	}
+	if o.Decider, err = pipeline.NewJudge(g, other, other, jo); err != nil {
 		return nil, err
 	}
 	o.Note = a.say

@@ -19,7 +19,11 @@ type AnalyzeOptions struct {
 	Ratios  []float64      // of the FLOPs, ascending: the points of the curve
 	Layers  []float64      // ratios at which every group is cut alone; empty: none
 	MaxDrop float64        // of AP50, for the advice
-	Note    func(format string, args ...any)
+
+	Decider    *Judge // for the strategies that judge cuts; on other images than those of the figures, if there are
+	Candidates int    // of the strategy search
+
+	Note func(format string, args ...any)
 }
 
 // Scales sums up the batch-norm scales of every layer.
@@ -58,7 +62,7 @@ func Analyze(g *graph.Graph, j *Judge, o AnalyzeOptions) (*report.Analysis, erro
 	o.Note("whole: AP50 %.3f on %d images", whole, a.Images)
 	for _, p := range o.Plans {
 		c := report.Curve{Criterion: p.Criterion, Strategy: p.Strategy, Normalize: p.Normalize}
-		if c.Points, err = j.curve(g, groups, p, o); err != nil {
+		if c.Points, err = j.curve(g, p, o); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Name(), err)
 		}
 		a.Curves = append(a.Curves, c)
@@ -80,11 +84,11 @@ func Analyze(g *graph.Graph, j *Judge, o AnalyzeOptions) (*report.Analysis, erro
 }
 
 // curve cuts to every ratio. The first that cannot be reached ends it.
-func (j *Judge) curve(g *graph.Graph, groups []depgraph.Group, po plan.Options, o AnalyzeOptions) ([]report.CurvePoint, error) {
+func (j *Judge) curve(g *graph.Graph, po plan.Options, o AnalyzeOptions) ([]report.CurvePoint, error) {
 	var out []report.CurvePoint
 	for _, r := range o.Ratios {
 		po.Target = plan.Target{Quantity: plan.FLOPs, Ratio: r}
-		p, _, err := plan.Make(g, groups, po)
+		planned, err := Ask{Options: po, Judge: o.Decider, Candidates: o.Candidates}.once(g)
 		if err != nil {
 			if len(out) == 0 {
 				return nil, err
@@ -92,7 +96,7 @@ func (j *Judge) curve(g *graph.Graph, groups []depgraph.Group, po plan.Options, 
 			o.Note("%v", err)
 			break
 		}
-		v, err := j.Judge(p, true, true)
+		v, err := j.Judge(planned.Plan, true, true)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"yoloprune/datasets"
 	"yoloprune/finetune/loop"
 	"yoloprune/finetune/validate"
+	"yoloprune/pruning/importance"
 	"yoloprune/pruning/plan"
 	"yoloprune/pruning/report"
 	"yoloprune/pruning/surgery"
@@ -29,6 +30,8 @@ type Judge struct {
 	val    *validate.Validator
 	images int
 	norms  *loop.Recalibrator // nil: none
+
+	measured map[string]map[int]importance.Curve // sensitivities of g, by the criterion that chose
 }
 
 // errNoBoxes is for a set on which no precision is defined.
@@ -37,7 +40,7 @@ var errNoBoxes = errors.New("no image has a box, so nothing can be judged on the
 // NewJudge prepares to measure g and cuts of it on val, with batch norms
 // measured on train.
 func NewJudge(g *graph.Graph, train datasets.Source, val validate.Source, o JudgeOptions) (*Judge, error) {
-	j := &Judge{g: g, o: o, images: val.Len()}
+	j := &Judge{measured: map[string]map[int]importance.Curve{}, g: g, o: o, images: val.Len()}
 	var err error
 	if o.Images > 0 && o.Images < val.Len() {
 		val, j.images = some{val, o.Images}, o.Images

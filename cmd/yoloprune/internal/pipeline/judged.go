@@ -118,7 +118,11 @@ func (a Ask) bySensitivity(g *graph.Graph, groups []depgraph.Group, by importanc
 	return plan.MakeBy(g, groups, o, importance.Sensitivity(by, curves))
 }
 
+// curves measures every group, once for a Judge and a criterion.
 func (a Ask) curves(g *graph.Graph, groups []depgraph.Group, by importance.Criterion) (map[int]importance.Curve, error) {
+	if known := a.Judge.measured[by.Name()]; known != nil {
+		return known, nil
+	}
 	whole, err := a.Judge.AP50(g)
 	if err != nil {
 		return nil, err
@@ -131,6 +135,7 @@ func (a Ask) curves(g *graph.Graph, groups []depgraph.Group, by importance.Crite
 	for _, d := range drops {
 		curves[d.ID] = toCurve(d, sensitivityRatios, whole)
 	}
+	a.Judge.measured[by.Name()] = curves
 	return curves, nil
 }
 

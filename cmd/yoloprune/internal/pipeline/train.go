@@ -70,7 +70,7 @@ func (r *Run) train(ctx context.Context, folder string, t configs.Training, s *c
 	o.Folder, o.Threads, o.Seed, o.SkipBad = r.path(folder), r.exp.Threads, r.exp.Seed, r.exp.Data.SkipBad
 	o.SaveWeights = func(path string, g *graph.Graph) error { return darknet.Save("", path+".weights", g) }
 	before := gammas(r.g)
-	h := r.hooks(folder, t.Epochs, r.data.train.Len()/t.Batch)
+	h := r.hooks(folder, t.Epochs, r.data.train.Len()/t.Batch/t.Accumulate)
 	err = loop.Run(ctx, r.g, r.data.train, val, o, h, r.o.Resume)
 	r.o.Progress.Done()
 	if err != nil || s == nil {
@@ -132,6 +132,8 @@ func options(t configs.Training, s *configs.Sparsify) loop.Options {
 		},
 		Augment:   augment.Default(),
 		MosaicOff: t.MosaicOff, ValEvery: t.ValEvery,
+		Accumulate: t.Accumulate, CheckpointSteps: t.CheckpointSteps,
+		CheckpointTime: time.Duration(t.CheckpointMinutes * float64(time.Minute)),
 	}
 	a := &o.Augment
 	a.Mosaic, a.Scale, a.FlipX, a.FlipY = float64(t.Mosaic), t.Scale, float64(t.Flip), float64(t.FlipVertical)
