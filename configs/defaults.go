@@ -19,21 +19,23 @@ func (e *Experiment) setDefaults(section any) {
 		*s = Toy{Images: 520, Seed: 1}
 	case *Training:
 		*s = Training{
-			Epochs: 60, Batch: 8,
+			Epochs: 60, Batch: 8, Accumulate: 1,
 			Optimizer: "adamw", LR: 0.002, LRFinal: 0.02, Momentum: 0.9, Betas: [2]float64{0.9, 0.99}, WeightDecay: 0.02,
 			LRSchedule: "cosine", Steps: []float64{0.8, 0.9}, Scales: []float64{0.1, 0.1}, WarmupEpochs: 3,
 			EMA: 0.998, EMARamp: 150, Clip: 10, BNMomentum: 0.03,
 			Mosaic: fair, MosaicOff: 0.1, Scale: 0.3, Flip: fair, HSV: [3]float64{0.015, 0.5, 0.35},
 			Loss:     Loss{Box: 3, Obj: 1, Class: 1, IoU: "ciou", AssignIoU: 0.213, Ignore: 0.7},
-			ValEvery: 1,
+			ValEvery: 1, Keep: "last", SpikeAlarm: 10, CheckpointMinutes: 10,
 		}
 	case *Sparsify:
 		*s = Sparsify{Training: e.inherited(), Method: "subgradient", Schedule: "constant"}
+		s.Patience, s.Keep = 0, "last" // the AP falls as the network gets sparse
 	case *Finetune:
 		s.Training = e.inherited()
 		s.LR /= 2
+		s.DropAlarm = 0.05
 	case *Prune:
-		*s = Prune{Criterion: "bn-scale-filter", Combine: "sum", Strategy: "greedy", Grain: "channel", Align: 8, Floor: 0.1, Fold: "beta", Candidates: 30, Recalibrate: 200}
+		*s = Prune{Criterion: "bn-scale-filter", Combine: "sum", Members: "none", Strategy: "greedy", Grain: "channel", Align: 8, Floor: 0.1, Fold: "beta", Candidates: 30, Recalibrate: 200}
 	case *Report:
 		*s = Report{HTML: true, Samples: 4}
 	}

@@ -81,11 +81,13 @@ func (s Split) Paths(root string) (images, annotations string) {
 
 // Training holds what the stages train, sparsify and finetune share. The two
 // later stages take every key that they leave out from train (or from train's
-// defaults when there is no such stage), save that finetune's learning rate is
-// half of train's by default.
+// defaults when there is no such stage), save that by default finetune's learning
+// rate is half of train's and its drop_alarm 0.05, and that sparsify runs to its
+// end and keeps its last weights.
 type Training struct {
 	Epochs      int        `yaml:"epochs" in:"[1,inf)"`
 	Batch       int        `yaml:"batch" in:"[1,4096]"`
+	Accumulate  int        `yaml:"accumulate" in:"[1,1024]"` // batches a step: their gradients are added up as if they were one
 	Optimizer   string     `yaml:"optimizer" choice:"sgd|adamw"`
 	LR          float64    `yaml:"lr" in:"(0,10]"`
 	LRFinal     float64    `yaml:"lr_final" in:"[0,1]"`     // where cosine ends, as a fraction of lr
@@ -110,7 +112,15 @@ type Training struct {
 	FlipVertical Chance     `yaml:"flip_vertical"`              // upside down
 	HSV          [3]float64 `yaml:"hsv" in:"[0,1]"`             // hue, saturation, value change by up to these fractions
 	Loss         Loss       `yaml:"loss"`
-	ValEvery     int        `yaml:"val_every" in:"[1,inf)"` // epochs between two validations; the last is always validated
+	ValEvery     int        `yaml:"val_every" in:"[1,inf)"`   // epochs between two validations; the last is always validated
+	Patience     int        `yaml:"patience" in:"[0,inf)"`    // epochs without a better AP after which the stage ends; 0: it never does
+	Keep         string     `yaml:"keep" choice:"last|best"`  // the weights that the stage leaves: the last, or those of the best AP
+	DropAlarm    float64    `yaml:"drop_alarm" in:"[0,1]"`    // warn when the first AP is so much below that before the stage; 0: off
+	SpikeAlarm   float64    `yaml:"spike_alarm" in:"[0,inf)"` // warn when a step's loss is so many times the mean of those before it; 0: off
+	// A checkpoint is written after every epoch, and within one after so many
+	// steps or minutes; 0: not for that reason.
+	CheckpointSteps   int     `yaml:"checkpoint_steps" in:"[0,inf)"`
+	CheckpointMinutes float64 `yaml:"checkpoint_minutes" in:"[0,100000]"`
 }
 
 // Loss sets up the YOLO loss.
@@ -131,12 +141,18 @@ type Loss struct {
 // proximal moves every gamma towards zero after the step, by lr*strength or,
 // when shrink is given, by a share of shrink: the distance over the whole
 // stage, spread with the learning rate.
+//
+// Schedule says how the penalty changes: constant; decay, linearly to a tenth;
+// cosine, to zero; local, constant, but from half-way on a hundredth for the
+// strongest 15 % of the channels, chosen anew at the start of every epoch.
 type Sparsify struct {
 	Training
 	Method   string  `yaml:"method" choice:"subgradient|proximal"`
 	Strength float64 `yaml:"strength,omitempty" in:"(0,10]"`
-	Shrink   float64 `yaml:"shrink,omitempty" in:"(0,10]"`            // takes the place of strength
-	Schedule string  `yaml:"schedule" choice:"constant|decay|cosine"` // of the penalty
+	Shrink   float64 `yaml:"shrink,omitempty" in:"(0,10]"` // takes the place of strength
+	Schedule string  `yaml:"schedule" choice:"constant|decay|cosine|local"`
+	Beta     float64 `yaml:"beta" in:"[0,100]"` // the penalty on the betas, as a multiple of that on the gammas; 0: none
+	Groups   bool    `yaml:"groups"`            // channels that can only be cut together share their penalty: the norm of their gammas
 }
 
 // Finetune repairs a detector after a cut.
@@ -154,7 +170,8 @@ type Prune struct {
 	Plan        string      `yaml:"plan,omitempty"`                 // a plan's file, written by hand or by an earlier cut of such a network
 	Blocks      int         `yaml:"blocks,omitempty" in:"[0,1000]"` // whole blocks that go before the channels, those that score lowest; 0: none
 	Criterion   string      `yaml:"criterion" choice:"bn-scale|bn-scale-filter|bn-scale-next|l1|l2|fpgm|lamp|taylor|taylor-weights|hessian|response|apoz|random"`
-	Combine     string      `yaml:"combine" choice:"sum|mean|max|norm"` // how the scores of tied layers add up
+	Combine     string      `yaml:"combine" choice:"sum|mean|max|norm|first"` // how the scores of tied layers add up
+	Members     string      `yaml:"members" choice:"none|layer|max|l2"`       // how each tied layer's scores are normalised before that
 	Strategy    string      `yaml:"strategy" choice:"uniform|layers|global|regular|greedy|independent|iterative|sensitivity|search"`
 	Normalize   string      `yaml:"normalize" choice:"none|layer|max|l2"` // by default none with strategy global or regular, else layer
 	Grain       string      `yaml:"grain" choice:"channel|filter"`        // filter: only filters that are tied to no other layer's
@@ -170,7 +187,7 @@ type Prune struct {
 }
 
 // channelKeys are the keys that say which channels go.
-var channelKeys = []string{"criterion", "combine", "strategy", "normalize", "grain", "layers", "target", "align", "floor", "candidates", "judge"}
+var channelKeys = []string{"criterion", "combine", "members", "strategy", "normalize", "grain", "layers", "target", "align", "floor", "candidates", "judge"}
 
 // useless lists the keys that have no effect on the cut.
 func (p Prune) useless() []string {

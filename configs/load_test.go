@@ -96,7 +96,7 @@ func TestLaterStagesInherit(t *testing.T) {
 	e := parse(t, `
 model: {arch: yolov4-tiny}
 data: {format: toy}
-train: {epochs: 40, lr: 0.01, batch: 4, schedule: steps, loss: {box: 7}, ema: 0.5}
+train: {epochs: 40, lr: 0.01, batch: 4, schedule: steps, loss: {box: 7}, ema: 0.5, patience: 7, keep: best}
 sparsify: {epochs: 8, schedule: decay, loss: {obj: 2}}
 finetune: {ema: 0.9}
 prune: {target: {ratio: 0.5}}
@@ -114,6 +114,12 @@ prune: {target: {ratio: 0.5}}
 		{"sparsify box gain", s.Loss.Box, 7.0},
 		{"sparsify obj gain", s.Loss.Obj, 2.0},
 		{"sparsify warm-up, a tenth of 8 epochs", s.WarmupEpochs, 0.8},
+		{"sparsify patience", s.Patience, 0},
+		{"sparsify keeps", s.Keep, "last"},
+		{"finetune patience", f.Patience, 7},
+		{"finetune keeps", f.Keep, "best"},
+		{"finetune drop alarm", f.DropAlarm, 0.05},
+		{"train drop alarm", e.Train.DropAlarm, 0.0},
 		{"greedy compares by layer", e.Prune[0].Normalize, "layer"},
 		{"train obj gain", e.Train.Loss.Obj, 1.0},
 		{"finetune epochs", f.Epochs, 40},

@@ -3,8 +3,9 @@
 // validates after every epoch and writes a checkpoint, so that a run that was
 // killed goes on where it stood.
 //
-// One step is, in this order: gradient, clipping, subgradient of the sparsity
-// penalty, optimiser, proximal step of the penalty, moving average.
+// One step is, in this order: gradient, over as many micro-batches as are
+// accumulated, clipping, subgradient of the sparsity penalty, optimiser, proximal
+// step of the penalty, moving average.
 package loop
 
 import (
@@ -24,6 +25,7 @@ import (
 // Options set a stage up. Epochs and fractions count from its start.
 type Options struct {
 	Epochs, Batch, Threads int
+	Accumulate             int // micro-batches of Batch images a step; 0 is 1. Those at an epoch's end that make no whole step are left out
 	Seed                   uint64
 	SkipBad                bool
 
@@ -41,7 +43,15 @@ type Options struct {
 	MosaicOff   float64         // last fraction of the epochs without mosaic
 	ValEvery    int             // epochs between validations
 	Sparsity    *Sparsity
-	Recalibrate int // images to recalibrate batch norms on before a validation and at the end; 0: none
+	Patience    int     // epochs without a better AP after which the stage ends; 0: it never does
+	DropAlarm   float64 // an alarm is given when the first AP is so much below that before the first step; 0: off
+	SpikeAlarm  float64 // and when a step's loss is so many times the mean of those before it; 0: off
+	Recalibrate int     // images to recalibrate batch norms on before a validation and at the end; 0: none
+
+	// A checkpoint is written after every epoch, and within one after so many
+	// steps or so much time; 0: not for that reason.
+	CheckpointSteps int
+	CheckpointTime  time.Duration
 
 	Folder string // checkpoint/, weights/ and results.csv go here; empty: nothing is written
 	// SaveWeights writes a network's weights, by the name of the file without
@@ -62,8 +72,10 @@ type Rate struct {
 
 // Hooks are told how training goes; each may be nil.
 type Hooks struct {
-	Batch func(i int, loss float64) // i counts from 0
-	Epoch func(Epoch)
+	Sparsity func(Forecast) // before the first step, if there is a penalty
+	Alarm    func(Alarm)
+	Batch    func(i int, loss float64) // of a step; i counts from 0 in every epoch
+	Epoch    func(Epoch)
 }
 
 // Epoch is the record of one epoch: what results.csv holds. AP and AP50 are
@@ -81,44 +93,30 @@ type Epoch struct {
 // NearZero is the size under which a batch-norm scale counts as near zero.
 const NearZero = 1e-2
 
-// DivergedError is a loss or gradient that is no longer finite.
-type DivergedError struct {
-	Epoch, Batch int
-	Cause        error
-	Checkpoint   string // the last good one; empty if there is none
-}
-
-func (e *DivergedError) Error() string {
-	kept := "no epoch was finished, so nothing was saved"
-	if e.Checkpoint != "" {
-		kept = "the last good checkpoint is kept: " + e.Checkpoint
-	}
-	return fmt.Sprintf("training diverged in epoch %d, batch %d: %v; %s; try a lower lr, more warmup_epochs, or clip",
-		e.Epoch, e.Batch, e.Cause, kept)
-}
-
-func (e *DivergedError) Unwrap() error { return e.Cause }
-
 // Run trains g in place. When it returns, g holds the averaged weights of the
 // last epoch, with recalibrated batch norms if Options say so. A cancelled
-// context stops it after a step with the context's error; the checkpoint of
-// the last epoch stays. With resume it goes on from the folder's checkpoint.
+// context stops it after a step and a checkpoint, with the context's error. With
+// resume it goes on from the folder's checkpoint and ends with the weights of a
+// run that was never stopped, to the bit.
 func Run(ctx context.Context, g *graph.Graph, train datasets.Source, val *validate.Validator, o Options, h Hooks, resume bool) error {
 	t, err := newTrainer(g, train, val, o)
 	if err != nil {
 		return err
 	}
 	defer t.close()
+	if o.Sparsity != nil && h.Sparsity != nil {
+		h.Sparsity(t.forecast())
+	}
 	first, err := t.start(resume)
 	if err != nil {
 		return err
 	}
-	for epoch := first; epoch < o.Epochs; epoch++ {
+	for epoch := first; epoch < o.Epochs && !t.stopped; epoch++ {
 		r, err := t.epoch(ctx, epoch, h)
 		if err != nil {
 			return err
 		}
-		if err := t.conclude(&r); err != nil {
+		if err := t.conclude(&r, h); err != nil {
 			return err
 		}
 		if h.Epoch != nil {
@@ -128,52 +126,119 @@ func Run(ctx context.Context, g *graph.Graph, train datasets.Source, val *valida
 	return t.finish()
 }
 
-// epoch runs every batch of one epoch.
+// within is how far an epoch has come.
+type within struct {
+	Steps   int        `json:"steps"`
+	Failed  int        `json:"failed"` // of the steps, not finite and skipped
+	Sum     loss.Parts `json:"sum"`    // of the steps' losses
+	Seconds float64    `json:"seconds"`
+}
+
+// epoch runs every batch of one epoch that has not been run yet.
 func (t *trainer) epoch(ctx context.Context, number int, h Hooks) (Epoch, error) {
-	begin := time.Now()
-	r := Epoch{Number: number + 1, Of: t.o.Epochs, AP: math.NaN(), AP50: math.NaN()}
-	mosaic := float64(number) < float64(t.o.Epochs)*(1-t.o.MosaicOff)
-	n := 0
-	for b, err := range t.loader.Epoch(number, mosaic) {
-		if err != nil {
-			return r, err
-		}
-		if err := ctx.Err(); err != nil {
-			return r, err
-		}
-		parts, err := t.step(b)
-		if err != nil {
-			return r, t.diverged(err, number+1, n+1)
-		}
-		r.add(parts)
-		if h.Batch != nil {
-			h.Batch(n, parts.Total)
-		}
-		n++
+	t.clock = time.Now()
+	if err := t.steps(ctx, number, h); err != nil {
+		return Epoch{}, err
 	}
-	if n == 0 {
-		return r, fmt.Errorf("training: no full batch of %d images", t.o.Batch)
+	if t.within.Steps == 0 {
+		return Epoch{}, fmt.Errorf("training: no full step of %d images", t.o.Batch*t.sum.of)
 	}
-	r.divide(float64(n))
+	if err := t.checkWeights(); err != nil {
+		return Epoch{}, t.diverged(err, number+1, 0)
+	}
+	t.lap()
+	r := Epoch{Number: number + 1, Of: t.o.Epochs, AP: math.NaN(), AP50: math.NaN(), Seconds: t.within.Seconds}
+	r.setLoss(t.within)
 	r.LR = t.rate(t.iteration - 1)
 	r.NearZero = nearZero(t.g)
-	r.Seconds = time.Since(begin).Seconds()
 	r.Skipped = t.loader.Skipped()
+	t.within = within{}
 	return r, nil
 }
 
-func (r *Epoch) add(p loss.Parts) {
-	r.Loss += p.Total
-	r.Box += p.Box
-	r.Obj += p.Obj
-	r.Class += p.Class
+// steps reads the epoch's batches, past those that a resumed run has had.
+func (t *trainer) steps(ctx context.Context, number int, h Hooks) error {
+	t.sum.reset()
+	if t.within.Steps == 0 {
+		t.penalty.renew(t.slots, number, t.o.Epochs)
+	}
+	skip := t.within.Steps * t.sum.of
+	mosaic := float64(number) < float64(t.o.Epochs)*(1-t.o.MosaicOff)
+	for b, err := range t.loader.Epoch(number, mosaic) {
+		if err != nil {
+			return err
+		}
+		if skip > 0 {
+			skip--
+			continue
+		}
+		if err := t.pause(ctx, number); err != nil {
+			return err
+		}
+		parts, full, err := t.micro(b)
+		switch {
+		case err != nil:
+			skip = t.sum.of - t.sum.count - 1
+			if err := t.guard(err, number+1, t.within.Steps+1, h); err != nil {
+				return err
+			}
+		case full:
+			t.stepped(parts, number+1, h)
+		}
+		if t.within.Steps == t.perEpoch {
+			break
+		}
+	}
+	return nil
 }
 
-func (r *Epoch) divide(n float64) {
-	r.Loss /= n
-	r.Box /= n
-	r.Obj /= n
-	r.Class /= n
+// stepped counts a step that was taken.
+func (t *trainer) stepped(p loss.Parts, epoch int, h Hooks) {
+	s := &t.within.Sum
+	s.Total += p.Total
+	s.Box += p.Box
+	s.Obj += p.Obj
+	s.Class += p.Class
+	if h.Batch != nil {
+		h.Batch(t.within.Steps, p.Total)
+	}
+	t.within.Steps++
+	t.unsaved++
+	t.watchLoss(p.Total, epoch, h)
+}
+
+// pause writes a checkpoint between two steps when one is due, and stops where
+// the context says so.
+func (t *trainer) pause(ctx context.Context, number int) error {
+	if t.sum.count > 0 {
+		return nil
+	}
+	stop := ctx.Err()
+	due := t.o.CheckpointSteps > 0 && t.unsaved >= t.o.CheckpointSteps ||
+		t.o.CheckpointTime > 0 && time.Since(t.savedAt) >= t.o.CheckpointTime
+	if stop == nil && !due || t.unsaved == 0 && t.saved {
+		return stop
+	}
+	if err := t.checkWeights(); err != nil {
+		return t.diverged(err, number+1, t.within.Steps)
+	}
+	t.lap()
+	if err := t.saveCheckpoint(number); err != nil {
+		return err
+	}
+	return stop
+}
+
+// lap adds the time since the last call to the epoch's.
+func (t *trainer) lap() {
+	now := time.Now()
+	t.within.Seconds += now.Sub(t.clock).Seconds()
+	t.clock = now
+}
+
+func (r *Epoch) setLoss(w within) {
+	n := float64(w.Steps - w.Failed)
+	r.Loss, r.Box, r.Obj, r.Class = w.Sum.Total/n, w.Sum.Box/n, w.Sum.Obj/n, w.Sum.Class/n
 }
 
 func nearZero(g *graph.Graph) float64 {

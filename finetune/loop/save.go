@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -23,36 +24,42 @@ const (
 
 // header is the part of a checkpoint that is not a vector.
 type header struct {
-	Epochs    int        `json:"epochs"` // finished
-	Of        int        `json:"of"`
-	Batch     int        `json:"batch"`
-	Iteration int        `json:"iteration"`
-	Seed      uint64     `json:"seed"`
-	Optimizer string     `json:"optimizer"`
-	Best      float64    `json:"best"`
-	Steps     uint64     `json:"steps"`   // of the optimiser
-	Updates   uint64     `json:"updates"` // of the average
-	Rows      [][]string `json:"rows"`
+	Epochs     int        `json:"epochs"` // finished
+	Of         int        `json:"of"`
+	Batch      int        `json:"batch"`
+	Accumulate int        `json:"accumulate"` // 0, of an older file, is 1
+	Within     within     `json:"within"`     // of the epoch that is not finished
+	Iteration  int        `json:"iteration"`
+	Seed       uint64     `json:"seed"`
+	Optimizer  string     `json:"optimizer"`
+	Best       float64    `json:"best"`
+	BestEpoch  int        `json:"best_epoch"`
+	Before     *float64   `json:"before,omitempty"`
+	Halved     bool       `json:"halved"`
+	Stopped    bool       `json:"stopped"`
+	Steps      uint64     `json:"steps"`   // of the optimiser
+	Updates    uint64     `json:"updates"` // of the average
+	Rows       [][]string `json:"rows"`
 }
 
 // start loads the checkpoint when a run goes on, and returns the epoch to
 // begin with.
 func (t *trainer) start(resume bool) (int, error) {
 	if t.o.Folder == "" {
-		return 0, nil
+		return 0, t.measureBefore()
 	}
 	for _, d := range []string{"checkpoint", "weights"} {
 		if err := os.MkdirAll(filepath.Join(t.o.Folder, d), 0o777); err != nil {
 			return 0, err
 		}
 	}
-	path := filepath.Join(t.o.Folder, checkpointFile)
+	path := t.checkpointPath()
 	if !resume {
-		return 0, nil
+		return 0, t.measureBefore()
 	}
 	c, err := checkpoint.Load(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
+		return 0, t.measureBefore()
 	}
 	if err != nil {
 		return 0, err
@@ -65,9 +72,10 @@ func (t *trainer) restore(path string, c *checkpoint.Checkpoint) (int, error) {
 	if err := c.ReadHeader(&h); err != nil {
 		return 0, err
 	}
-	if h.Of != t.o.Epochs || h.Batch != t.o.Batch || h.Optimizer != t.o.Optimizer || h.Seed != t.o.Seed {
-		return 0, fmt.Errorf("%s: was written by a stage of %d epochs, batch %d, with %s and seed %d, this one has %d, %d, %s and %d: set them back, or run without --resume",
-			path, h.Of, h.Batch, h.Optimizer, h.Seed, t.o.Epochs, t.o.Batch, t.o.Optimizer, t.o.Seed)
+	h.Accumulate = max(h.Accumulate, 1)
+	if h.Of != t.o.Epochs || h.Batch != t.o.Batch || h.Accumulate != t.o.Accumulate || h.Optimizer != t.o.Optimizer || h.Seed != t.o.Seed {
+		return 0, fmt.Errorf("%s: was written by a stage of %d epochs, batch %d, accumulate %d, with %s and seed %d, this one has %d, %d, %d, %s and %d: set them back, or run without --resume",
+			path, h.Of, h.Batch, h.Accumulate, h.Optimizer, h.Seed, t.o.Epochs, t.o.Batch, t.o.Accumulate, t.o.Optimizer, t.o.Seed)
 	}
 	for _, s := range t.sections() {
 		kept, err := c.Find(s.Name, checkpoint.Float32)
@@ -79,8 +87,9 @@ func (t *trainer) restore(path string, c *checkpoint.Checkpoint) (int, error) {
 		}
 		copy(s.Data, kept.Float32)
 	}
-	t.iteration, t.best = h.Iteration, h.Best
-	t.net.SetIteration(uint64(h.Iteration))
+	t.penalty.scaleBetas()
+	t.iteration, t.within, t.saved = h.Iteration, h.Within, true
+	t.best, t.bestEpoch, t.before, t.halved, t.stopped = h.Best, h.BestEpoch, h.Before, h.Halved, h.Stopped
 	if err := t.setSteps(h); err != nil {
 		return 0, err
 	}
@@ -115,6 +124,7 @@ func (t *trainer) sections() []optim.Tensor {
 	if t.ema != nil {
 		add("average", t.ema.State().Tensors)
 	}
+	add("penalty", t.penalty.state())
 	return out
 }
 
@@ -131,9 +141,37 @@ func (t *trainer) save(r Epoch, g *graph.Graph) error {
 	if err := t.saveWeights("last", g); err != nil {
 		return err
 	}
+	return t.saveCheckpoint(r.Number)
+}
+
+// saveCheckpoint keeps the state after so many whole epochs and the steps
+// within the next.
+func (t *trainer) saveCheckpoint(epochs int) error {
+	t.unsaved, t.savedAt = 0, time.Now()
+	if t.o.Folder == "" {
+		return nil
+	}
+	var c checkpoint.Checkpoint
+	if err := c.SetHeader(t.header(epochs)); err != nil {
+		return err
+	}
+	for _, s := range t.sections() {
+		c.AddFloat32(s.Name, s.Data)
+	}
+	if err := checkpoint.Save(t.checkpointPath(), &c); err != nil {
+		return err
+	}
+	t.saved = true
+	return nil
+}
+
+func (t *trainer) checkpointPath() string { return filepath.Join(t.o.Folder, checkpointFile) }
+
+func (t *trainer) header(epochs int) header {
 	h := header{
-		Epochs: r.Number, Of: t.o.Epochs, Batch: t.o.Batch, Iteration: t.iteration, Seed: t.o.Seed, Optimizer: t.o.Optimizer,
-		Best: t.best, Steps: t.opt.State().Step,
+		Epochs: epochs, Of: t.o.Epochs, Batch: t.o.Batch, Accumulate: t.o.Accumulate, Within: t.within,
+		Iteration: t.iteration, Seed: t.o.Seed, Optimizer: t.o.Optimizer,
+		Best: t.best, BestEpoch: t.bestEpoch, Before: t.before, Halved: t.halved, Stopped: t.stopped, Steps: t.opt.State().Step,
 	}
 	if t.ema != nil {
 		h.Updates = t.ema.State().Step
@@ -141,14 +179,7 @@ func (t *trainer) save(r Epoch, g *graph.Graph) error {
 	for _, row := range t.rows {
 		h.Rows = append(h.Rows, row.fields())
 	}
-	var c checkpoint.Checkpoint
-	if err := c.SetHeader(h); err != nil {
-		return err
-	}
-	for _, s := range t.sections() {
-		c.AddFloat32(s.Name, s.Data)
-	}
-	return checkpoint.Save(filepath.Join(t.o.Folder, checkpointFile), &c)
+	return h
 }
 
 func (t *trainer) saveWeights(name string, g *graph.Graph) error {

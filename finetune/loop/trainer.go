@@ -1,9 +1,8 @@
 package loop
 
 import (
-	"errors"
 	"fmt"
-	"path/filepath"
+	"time"
 
 	"yoloprune/datasets"
 	"yoloprune/datasets/batch"
@@ -30,24 +29,35 @@ type trainer struct {
 	ema     *optim.EMA
 	rateAt  optim.Schedule
 	penalty *penalty
+	sum     *accumulator
 
-	iteration, total int
-	best             float64
-	rows             []Epoch
+	iteration, total, perEpoch int // steps: taken, of the stage, of an epoch
+	best                       float64
+	rows                       []Epoch
+	within                     within
+	clock, savedAt             time.Time
+	halved, stopped            bool // the learning rate by guard, the stage by watchAP
+	bestEpoch, spikeTold       int
+	before                     *float64 // the AP before the first step, until it has been compared
+	spike                      spike
+	unsaved                    int  // steps since the last checkpoint
+	saved                      bool // there is a checkpoint
 }
 
 func newTrainer(g *graph.Graph, src datasets.Source, val *validate.Validator, o Options) (*trainer, error) {
 	if err := validate.CheckClasses(g, src.Names()); err != nil {
 		return nil, err
 	}
-	t := &trainer{o: o, g: g, val: val, best: -1}
+	o.Accumulate = max(o.Accumulate, 1)
+	t := &trainer{o: o, g: g, val: val, best: -1, savedAt: time.Now(), spike: spike{factor: o.SpikeAlarm}}
 	if err := t.openData(src); err != nil {
 		return nil, err
 	}
 	if err := t.openNet(); err != nil {
 		return nil, err
 	}
-	t.total = o.Epochs * t.loader.Batches()
+	t.perEpoch = t.loader.Batches() / o.Accumulate
+	t.total = o.Epochs * t.perEpoch
 	if err := t.openOptimizer(); err != nil {
 		t.close()
 		return nil, err
@@ -59,6 +69,9 @@ func (t *trainer) openData(src datasets.Source) (err error) {
 	w, h := t.g.Net.Width, t.g.Net.Height
 	if src.Len() < t.o.Batch {
 		return fmt.Errorf("training: %d images, fewer than one batch of %d: use a smaller batch", src.Len(), t.o.Batch)
+	}
+	if src.Len()/t.o.Batch < t.o.Accumulate {
+		return fmt.Errorf("training: %d images, fewer than one step of %d batches of %d: accumulate fewer", src.Len(), t.o.Accumulate, t.o.Batch)
 	}
 	t.loader, err = batch.New(src, batch.Options{
 		Batch: t.o.Batch, W: w, H: h, Augment: &t.o.Augment, Shuffle: true, DropLast: true, Seed: t.o.Seed, SkipBad: t.o.SkipBad,
@@ -102,6 +115,7 @@ func (t *trainer) openOptimizer() (err error) {
 			Decay: p.Role == engine.Kernel, Gamma: p.Role == engine.Gamma,
 		})
 	}
+	t.sum = newAccumulator(t.slots, t.o.Accumulate)
 	switch t.o.Optimizer {
 	case "adamw":
 		t.opt, err = optim.NewAdamW(t.slots, t.o.AdamW)
@@ -119,11 +133,11 @@ func (t *trainer) openOptimizer() (err error) {
 	if err != nil {
 		return err
 	}
-	if t.rateAt, err = t.o.Rate.schedule(t.loader.Batches(), t.total); err != nil {
+	if t.rateAt, err = t.o.Rate.schedule(t.perEpoch, t.total); err != nil {
 		return err
 	}
 	t.penalty = newPenalty(t.o.Sparsity, t.rateAt, t.total)
-	return nil
+	return t.penalty.bind(t.g, t.net.Params(), t.slots)
 }
 
 func (r Rate) schedule(batches, total int) (optim.Schedule, error) {
@@ -150,25 +164,23 @@ func tensors(g *graph.Graph) []optim.Tensor {
 		w := n.Weights
 		for i, v := range [][]float32{w.Kernel, w.Bias, w.Gamma, w.Mean, w.Var} {
 			if v != nil {
-				name := [...]string{"kernel", "bias", "gamma", "mean", "var"}[i]
-				out = append(out, optim.Tensor{Name: fmt.Sprintf("%d.%s", n.ID, name), Data: v})
+				out = append(out, optim.Tensor{Name: fmt.Sprintf("%d.%s", n.ID, vectors[i]), Data: v})
 			}
 		}
 	}
 	return out
 }
 
-func (t *trainer) rate(iteration int) float64 { return t.o.LR * t.rateAt(iteration, t.total) }
+func (t *trainer) rate(iteration int) float64 {
+	lr := t.o.LR * t.rateAt(iteration, t.total)
+	if t.halved {
+		lr /= 2
+	}
+	return lr
+}
 
-// step runs one batch.
-func (t *trainer) step(b *batch.Batch) (loss.Parts, error) {
-	t.loss.SetTruths(b.Truths)
-	if _, err := t.net.Step(b.Images); err != nil {
-		return t.parts, err
-	}
-	if err := optim.CheckFinite(t.slots); err != nil {
-		return t.parts, err
-	}
+// update takes a step along the slots' gradients.
+func (t *trainer) update() {
 	if t.o.Clip > 0 {
 		optim.ClipNorm(t.slots, t.o.Clip)
 	}
@@ -180,21 +192,6 @@ func (t *trainer) step(b *batch.Batch) (loss.Parts, error) {
 	if t.ema != nil {
 		t.ema.Update()
 	}
-	return t.parts, nil
-}
-
-// diverged turns a non-finite loss or gradient into a DivergedError.
-func (t *trainer) diverged(err error, epoch, batch int) error {
-	var nf *loss.NonFiniteError
-	var ge *optim.NonFiniteError
-	if !errors.As(err, &nf) && !errors.As(err, &ge) {
-		return err
-	}
-	d := &DivergedError{Epoch: epoch, Batch: batch, Cause: err}
-	if len(t.rows) > 0 && t.o.Folder != "" {
-		d.Checkpoint = filepath.Join(t.o.Folder, checkpointFile)
-	}
-	return d
 }
 
 // current returns the network that is measured and saved: the average, or the
@@ -213,7 +210,7 @@ func (t *trainer) current() (*graph.Graph, error) {
 }
 
 // conclude measures and saves what an epoch leaves behind.
-func (t *trainer) conclude(r *Epoch) error {
+func (t *trainer) conclude(r *Epoch, h Hooks) error {
 	g, err := t.current()
 	if err != nil {
 		return err
@@ -222,6 +219,7 @@ func (t *trainer) conclude(r *Epoch) error {
 		if err := t.validate(r, g); err != nil {
 			return err
 		}
+		t.watchAP(*r, h)
 	}
 	return t.save(*r, g)
 }
@@ -235,7 +233,7 @@ func (t *trainer) validate(r *Epoch, g *graph.Graph) error {
 	if m.AP <= t.best {
 		return nil
 	}
-	t.best = m.AP
+	t.best, t.bestEpoch = m.AP, r.Number
 	return t.saveWeights("best", g)
 }
 

@@ -149,6 +149,7 @@ func TestCombine(t *testing.T) {
 		{"mean", "", []float64{0.3, 1.5}},
 		{"max", "", []float64{0.5, 2}},
 		{"norm", "", []float64{math.Sqrt(0.25 + 0.01), math.Sqrt(4 + 1)}},
+		{"first", "", []float64{0.5, 2}},
 		{"sum", "max", []float64{0.25 + 0.1, 1 + 1}},
 		{"max", "layer", []float64{0.4, 1 / 0.55}},
 	} {

@@ -76,11 +76,17 @@ func (s *scorer) values(id graph.NodeID, live []bool) ([]float64, string) {
 // Combines lists how the scores s_m of a channel's M filters become one:
 //
 //	sum  sum_m s_m      mean  1/M sum_m s_m      max  max_m s_m      norm  sqrt(sum_m s_m^2)
+//	first  s_1
+//
+// first, the earliest layer's, is the rule of Li et al., ICLR 2017,
+// arXiv:1608.08710, section 3.3, for a residual sum: what goes is decided by the
+// way around the branch, there a projection, in Darknet's networks the convolution
+// in front of the stage.
 //
 // Fang et al., DepGraph, CVPR 2023, arXiv:2301.12900, section 3.3, sum; the
 // others are offered by most tools. A filter that the criterion can not judge
 // is left out, in M too.
-var Combines = []string{"sum", "mean", "max", "norm"}
+var Combines = []string{"sum", "mean", "max", "norm", "first"}
 
 // tally combines scores channel by channel.
 type tally struct {
@@ -95,6 +101,10 @@ func newTally(combine string, channels int) *tally {
 
 func (t *tally) add(ch int, v float64) {
 	switch t.count[ch]++; t.combine {
+	case "first":
+		if t.count[ch] == 1 {
+			t.total[ch] = v
+		}
 	case "max":
 		t.total[ch] = max(t.total[ch], v)
 	case "norm":

@@ -53,6 +53,7 @@ const Tolerance = 0.01
 type Options struct {
 	Criterion string
 	Combine   string // how a group's members add up, "" is sum; see importance.Options
+	Members   string // how every tied layer's scores are normalised before they add up, "" is none
 	Seed      uint64 // of the criterion random
 	Evidence  *importance.Evidence
 	Strategy  string
@@ -151,7 +152,7 @@ func (o *Options) checkLayers() error {
 }
 
 func (o Options) criterion(g *graph.Graph, groups []depgraph.Group) (importance.Criterion, error) {
-	return importance.New(g, groups, importance.Options{Criterion: o.Criterion, Combine: o.Combine, Seed: o.Seed, Evidence: o.Evidence})
+	return importance.New(g, groups, importance.Options{Criterion: o.Criterion, Combine: o.Combine, Members: o.Members, Seed: o.Seed, Evidence: o.Evidence})
 }
 
 // skipped returns, by group, the skip entry that keeps it whole, or "".

@@ -30,6 +30,7 @@ type pruneFlags struct {
 	recalibrate, blocks                                int
 	force, dryRun                                      bool
 	candidates, judge                                  int
+	cache                                              string
 	plan                                               plan.Options
 	set                                                *coco.Set // of images and annotations
 }
@@ -110,9 +111,11 @@ func (f *pruneFlags) register(c *cobra.Command) {
 	c.Flags().Float64Var(&f.bytes, "target-bytes", 0, "fraction of the weights file to remove")
 	c.Flags().Float64Var(&f.latency, "target-latency", 0, "fraction of an image's time on this machine to remove")
 	c.Flags().StringVar(&f.layers, "layer-ratios", "", "fractions of channels by layer, with --strategy layers, such as 5=0.3,7-9=0.5")
-	c.Flags().StringVar(&f.plan.Combine, "combine", "", "how the scores of tied layers add up: sum, mean, max or norm; by default sum")
+	c.Flags().StringVar(&f.plan.Combine, "combine", "", "how the scores of tied layers add up: one of "+strings.Join(importance.Combines, ", ")+"; by default sum")
+	c.Flags().StringVar(&f.plan.Members, "members", "", "how each tied layer's scores are normalised before that: one of "+strings.Join(plan.Normalizations, ", ")+"; by default none")
 	c.Flags().Uint64Var(&f.plan.Seed, "seed", 1, "of the criterion random")
 	c.Flags().IntVar(&f.candidates, "candidates", 30, "plans that --strategy search tries")
+	c.Flags().StringVar(&f.cache, "cache", "", "file that keeps what --strategy sensitivity has measured, for the next cut of the same weights")
 	c.Flags().IntVar(&f.judge, "judge", 0, "images that --strategy search or sensitivity measures on, the first of the annotations; 0: all")
 	c.Flags().IntVar(&f.blocks, "blocks", 0, "take out so many whole blocks, those that score lowest, before channels are cut")
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
@@ -178,7 +181,7 @@ func (f *pruneFlags) settleMode(c *cobra.Command) error {
 		}
 		f.mode = modeMask
 		return refuse(c, "--grain kernel takes --ratio of every layer's kernels by their L1 norm",
-			"plan", "criterion", "combine", "seed", "strategy", "normalize", "target-flops", "target-params", "target-bytes", "target-latency",
+			"plan", "criterion", "combine", "members", "seed", "strategy", "normalize", "target-flops", "target-params", "target-bytes", "target-latency",
 			"layer-ratios", "blocks", "align", "floor", "fold")
 	}
 	f.plan.Grain = f.grain
@@ -191,7 +194,7 @@ func (f *pruneFlags) settleMode(c *cobra.Command) error {
 // settlePlan checks what is asked for.
 func (f *pruneFlags) settlePlan(c *cobra.Command) error {
 	if f.planFile != "" {
-		if err := refuse(c, "--plan says what is kept", "criterion", "combine", "seed", "strategy", "normalize", "grain",
+		if err := refuse(c, "--plan says what is kept", "criterion", "combine", "members", "seed", "strategy", "normalize", "grain",
 			"target-flops", "target-params", "ratio", "target-bytes", "target-latency", "layer-ratios", "blocks", "align", "floor", "skip"); err != nil {
 			return err
 		}
@@ -302,6 +305,11 @@ func (f *pruneFlags) settleJudge(c *cobra.Command) error {
 			return err
 		}
 	}
+	if f.plan.Strategy != pipeline.StrategySensitivity {
+		if err := refuse(c, "only --strategy sensitivity keeps what it measures", "cache"); err != nil {
+			return err
+		}
+	}
 	if f.plan.Strategy != pipeline.StrategySearch {
 		return refuse(c, "only --strategy search has candidates", "candidates")
 	}
@@ -330,7 +338,7 @@ func checkCutFlags(o plan.Options, fold string) error {
 		known       []string
 	}{
 		{"criterion", o.Criterion, plan.Criteria}, {"strategy", o.Strategy, pipeline.Strategies},
-		{"normalize", o.Normalize, plan.Normalizations}, {"combine", o.Combine, importance.Combines}, {"fold", fold, folds},
+		{"normalize", o.Normalize, plan.Normalizations}, {"combine", o.Combine, importance.Combines}, {"members", o.Members, plan.Normalizations}, {"fold", fold, folds},
 	} {
 		if x.value == "" {
 			continue
@@ -417,7 +425,7 @@ func (f *pruneFlags) foldOptions(g *graph.Graph) (o surgery.Options, err error) 
 }
 
 func (a *app) planFor(f pruneFlags, g *graph.Graph) (*pipeline.Planned, error) {
-	ask := pipeline.Ask{File: f.planFile, Blocks: f.blocks, Options: f.plan, Candidates: f.candidates, Note: a.say}
+	ask := pipeline.Ask{File: f.planFile, Blocks: f.blocks, Options: f.plan, Candidates: f.candidates, Cache: f.cache, Note: a.say}
 	if f.set == nil || f.planFile != "" {
 		return ask.Plan(g)
 	}

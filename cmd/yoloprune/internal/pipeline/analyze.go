@@ -71,7 +71,7 @@ func Analyze(g *graph.Graph, j *Judge, o AnalyzeOptions) (*report.Analysis, erro
 	if len(o.Layers) > 0 {
 		a.Ratios = o.Layers
 		p := o.Plans[a.Best]
-		by, err := importance.New(g, groups, importance.Options{Criterion: p.Criterion, Combine: p.Combine, Seed: p.Seed, Evidence: p.Evidence})
+		by, err := importance.New(g, groups, importance.Options{Criterion: p.Criterion, Combine: p.Combine, Members: p.Members, Seed: p.Seed, Evidence: p.Evidence})
 		if err != nil {
 			return nil, err
 		}

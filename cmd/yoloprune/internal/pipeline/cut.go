@@ -46,7 +46,7 @@ func ask(p configs.Prune, seed uint64, threads int) Ask {
 	return Ask{
 		File: p.Plan, Blocks: p.Blocks, Threads: threads,
 		Options: plan.Options{
-			Criterion: p.Criterion, Combine: p.Combine, Seed: seed, Strategy: p.Strategy, Normalize: p.Normalize,
+			Criterion: p.Criterion, Combine: p.Combine, Members: p.Members, Seed: seed, Strategy: p.Strategy, Normalize: p.Normalize,
 			Grain: p.Grain, Layers: p.Layers, Target: t, Align: p.Align, Floor: p.Floor, Skip: p.Skip,
 		},
 	}
@@ -125,6 +125,7 @@ func (r *Run) equip(a *Ask, c configs.Prune) (err error) {
 	}
 	o := r.validation()
 	o.Eval.Protocol = ""
+	a.Cache = r.path("sensitivity.json")
 	a.Judge, err = NewJudge(r.g, r.data.train, r.data.train, JudgeOptions{Options: o, Images: c.Judge, Recalibrate: c.Recalibrate})
 	return err
 }

@@ -1,9 +1,13 @@
 package pipeline
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 
 	"yoloprune/pruning/depgraph"
 	"yoloprune/pruning/importance"
@@ -52,7 +56,7 @@ func (a Ask) judged(g *graph.Graph) (*Planned, error) {
 		return nil, err
 	}
 	by, err := importance.New(g, groups, importance.Options{
-		Criterion: a.Options.Criterion, Combine: a.Options.Combine, Seed: a.Options.Seed, Evidence: a.Options.Evidence,
+		Criterion: a.Options.Criterion, Combine: a.Options.Combine, Members: a.Options.Members, Seed: a.Options.Seed, Evidence: a.Options.Evidence,
 	})
 	if err != nil {
 		return nil, err
@@ -118,7 +122,8 @@ func (a Ask) bySensitivity(g *graph.Graph, groups []depgraph.Group, by importanc
 	return plan.MakeBy(g, groups, o, importance.Sensitivity(by, curves))
 }
 
-// curves measures every group, once for a Judge and a criterion.
+// curves measures every group, once for a Judge and a criterion. With a Cache they
+// are taken from there if they were measured before on the same.
 func (a Ask) curves(g *graph.Graph, groups []depgraph.Group, by importance.Criterion) (map[int]importance.Curve, error) {
 	if known := a.Judge.measured[by.Name()]; known != nil {
 		return known, nil
@@ -127,16 +132,60 @@ func (a Ask) curves(g *graph.Graph, groups []depgraph.Group, by importance.Crite
 	if err != nil {
 		return nil, err
 	}
-	drops, err := a.Judge.sensitivity(g, groups, by, whole, sensitivityRatios, a.note)
-	if err != nil {
-		return nil, err
+	c := cached{Key: a.key(g, by, whole)}
+	if !c.read(a.Cache) {
+		drops, err := a.Judge.sensitivity(g, groups, by, whole, sensitivityRatios, a.note)
+		if err != nil {
+			return nil, err
+		}
+		c.Curves = map[int]importance.Curve{}
+		for _, d := range drops {
+			c.Curves[d.ID] = toCurve(d, sensitivityRatios, whole)
+		}
+		if err := c.write(a.Cache); err != nil {
+			return nil, err
+		}
 	}
-	curves := map[int]importance.Curve{}
-	for _, d := range drops {
-		curves[d.ID] = toCurve(d, sensitivityRatios, whole)
+	a.Judge.measured[by.Name()] = c.Curves
+	return c.Curves, nil
+}
+
+// cached are measured sensitivities as a file holds them.
+type cached struct {
+	Key    string                   `json:"key"`
+	Curves map[int]importance.Curve `json:"curves"` // by group
+}
+
+// key names everything that the curves depend on; whole stands for the images.
+func (a Ask) key(g *graph.Graph, by importance.Criterion, whole float64) string {
+	h := sha256.New()
+	for _, n := range g.Owners() {
+		w := n.Weights
+		for _, v := range [][]float32{w.Kernel, w.Bias, w.Gamma, w.Mean, w.Var} {
+			binary.Write(h, binary.LittleEndian, v) // a hash takes everything
+		}
 	}
-	a.Judge.measured[by.Name()] = curves
-	return curves, nil
+	o := a.Judge.o
+	return fmt.Sprintf("%x %s %s %s, fold %s, %d images, %d for batch norms, AP50 %v, ratios %v",
+		h.Sum(nil), by.Name(), a.Options.Combine, a.Options.Members, o.Fold.Fold, a.Judge.images, o.Recalibrate, whole, sensitivityRatios)
+}
+
+// read takes the curves from a file that has the same key.
+func (c *cached) read(path string) bool {
+	var old cached
+	data, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(data, &old) != nil || old.Key != c.Key || old.Curves == nil {
+		return false
+	}
+	c.Curves = old.Curves
+	return true
+}
+
+func (c *cached) write(path string) error {
+	if path == "" {
+		return nil
+	}
+	return writeJSON(path, c)
 }
 
 // toCurve ends a group's curve with the loss of everything.

@@ -36,6 +36,7 @@ type Ask struct {
 
 	Judge      *Judge // for the strategies that need one
 	Candidates int    // of the strategy search
+	Cache      string // a file that keeps what the strategy sensitivity has measured; "": none
 	Note       func(format string, args ...any)
 }
 

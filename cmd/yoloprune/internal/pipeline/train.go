@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"math"
+	"os"
 	"time"
 
 	"yoloprune/cmd/yoloprune/internal/term"
@@ -13,6 +15,7 @@ import (
 	"yoloprune/finetune/loss"
 	"yoloprune/finetune/optim"
 	"yoloprune/finetune/validate"
+	"yoloprune/pruning/depgraph"
 	"yoloprune/pruning/report"
 	"yoloprune/yolo/darknet"
 	"yoloprune/yolo/graph"
@@ -45,8 +48,18 @@ func (r *Run) training(section, folder string, t configs.Training, s *configs.Sp
 	return stage{
 		name: folder, folder: folder, section: section,
 		do:   func(ctx context.Context) error { return r.train(ctx, folder, t, s) },
-		load: func() error { return r.loadFrom(folder+"/model.cfg", folder+"/weights/last.weights") },
+		load: func() error { return r.loadFrom(folder+"/model.cfg", r.kept(folder, t)) },
 	}
+}
+
+// kept is the weights file that a stage goes on with. A network that was never
+// measured has no best weights.
+func (r *Run) kept(folder string, t configs.Training) string {
+	best := folder + "/weights/best.weights"
+	if _, err := os.Stat(r.path(best)); t.Keep == "best" && err == nil {
+		return best
+	}
+	return folder + "/weights/last.weights"
 }
 
 // loadFrom takes up the network that an earlier stage left.
@@ -69,10 +82,18 @@ func (r *Run) train(ctx context.Context, folder string, t configs.Training, s *c
 	o := options(t, s)
 	o.Folder, o.Threads, o.Seed, o.SkipBad = r.path(folder), r.exp.Threads, r.exp.Seed, r.exp.Data.SkipBad
 	o.SaveWeights = func(path string, g *graph.Graph) error { return darknet.Save("", path+".weights", g) }
+	if s != nil && s.Groups {
+		if o.Sparsity.Groups, err = tied(r.g); err != nil {
+			return err
+		}
+	}
 	before := gammas(r.g)
 	h := r.hooks(folder, t.Epochs, r.data.train.Len()/t.Batch/t.Accumulate)
 	err = loop.Run(ctx, r.g, r.data.train, val, o, h, r.o.Resume)
 	r.o.Progress.Done()
+	if err == nil && t.Keep == "best" {
+		err = r.loadFrom(folder+"/model.cfg", r.kept(folder, t))
+	}
 	if err != nil || s == nil {
 		return err
 	}
@@ -87,6 +108,19 @@ func (r *Run) hooks(folder string, epochs, batches int) loop.Hooks {
 	begin := time.Now()
 	done, skipped := 0, 0
 	return loop.Hooks{
+		Sparsity: func(f loop.Forecast) {
+			r.say("%s: %v", folder, f)
+			if f.Reach == 0 {
+				r.warn("%s: the penalty is too weak to make any channel sparse; raise strength (or shrink), lr or epochs", folder)
+			}
+		},
+		Alarm: func(a loop.Alarm) {
+			at := fmt.Sprintf("epoch %d", a.Epoch)
+			if a.Step > 0 {
+				at += fmt.Sprintf(", step %d", a.Step)
+			}
+			r.warn("%s: %s: %s: %s", folder, at, a.Kind, a.Msg)
+		},
 		Batch: p.Batch,
 		Epoch: func(e loop.Epoch) {
 			done++
@@ -132,6 +166,7 @@ func options(t configs.Training, s *configs.Sparsify) loop.Options {
 		},
 		Augment:   augment.Default(),
 		MosaicOff: t.MosaicOff, ValEvery: t.ValEvery,
+		Patience: t.Patience, DropAlarm: t.DropAlarm, SpikeAlarm: t.SpikeAlarm,
 		Accumulate: t.Accumulate, CheckpointSteps: t.CheckpointSteps,
 		CheckpointTime: time.Duration(t.CheckpointMinutes * float64(time.Minute)),
 	}
@@ -139,7 +174,7 @@ func options(t configs.Training, s *configs.Sparsify) loop.Options {
 	a.Mosaic, a.Scale, a.FlipX, a.FlipY = float64(t.Mosaic), t.Scale, float64(t.Flip), float64(t.FlipVertical)
 	a.Hue, a.Saturation, a.Value = t.HSV[0], t.HSV[1], t.HSV[2]
 	if s != nil {
-		o.Sparsity = &loop.Sparsity{Method: s.Method, Strength: s.Strength, Shrink: s.Shrink, Schedule: s.Schedule}
+		o.Sparsity = &loop.Sparsity{Method: s.Method, Strength: s.Strength, Shrink: s.Shrink, Schedule: s.Schedule, Beta: s.Beta}
 		o.Recalibrate = math.MaxInt
 	}
 	return o
@@ -151,6 +186,29 @@ func (r *Run) validation() validate.Options {
 		Fit:   batch.Fit{Letterbox: head.Letterboxed(r.g.Net)},
 		Batch: 16, Threads: r.exp.Threads, Conf: v.Conf, NMS: v.NMS, NMSKind: v.NMSKind, MaxDet: v.MaxDet, SkipBad: r.exp.Data.SkipBad,
 	}
+}
+
+// tied lists the channels of several convolutions that are cut together.
+func tied(g *graph.Graph) ([][]loop.Channel, error) {
+	groups, err := depgraph.Build(g)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]loop.Channel
+	for _, group := range groups {
+		for i := range group.Channels {
+			var same []loop.Channel
+			for _, m := range group.Members {
+				if m.IsFilters() && m.Map[i] >= 0 {
+					same = append(same, loop.Channel{Node: m.Node, Channel: m.Map[i]})
+				}
+			}
+			if len(same) > 1 {
+				out = append(out, same)
+			}
+		}
+	}
+	return out, nil
 }
 
 // gammas lists every layer's batch-norm scales, as gammas.json holds them.
