@@ -93,6 +93,9 @@ func (a *accumulator) reset() {
 // micro runs a micro-batch forward and backward. With the last of a step it
 // takes the step and returns true and the step's loss.
 func (t *trainer) micro(b *batch.Batch) (loss.Parts, bool, error) {
+	if t.sum.count == 0 {
+		t.keepStatistics()
+	}
 	t.loss.SetTruths(b.Truths)
 	t.net.SetIteration(uint64(t.iteration*t.sum.of + t.sum.count))
 	if _, err := t.net.Step(b.Images); err != nil {

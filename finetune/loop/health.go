@@ -50,7 +50,7 @@ func (e *DivergedError) Error() string {
 	if e.Batch == 0 {
 		at = fmt.Sprintf("at the end of epoch %d", e.Epoch)
 	}
-	return fmt.Sprintf("training diverged %s, at %s: %v; %s; try a lower lr, more warmup_epochs, or clip", at, e.Layer, e.Cause, kept)
+	return fmt.Sprintf("training diverged %s: %v, at %s; %s; try a lower lr, more warmup_epochs, or clip", at, e.Cause, e.Layer, kept)
 }
 
 func (e *DivergedError) Unwrap() error { return e.Cause }
@@ -79,8 +79,30 @@ func (t *trainer) guard(err error, epoch, step int, h Hooks) error {
 	t.within.Failed++
 	t.unsaved++
 	t.sum.reset()
-	h.alarm(NonFinite, epoch, step, "at %s: %v; the step is skipped and the learning rate halved for the rest of the stage; another such step ends it", t.culprit(err), err)
+	culprit := t.culprit(err)
+	t.restoreStatistics()
+	h.alarm(NonFinite, epoch, step, "at %s: %v; the step is skipped and the learning rate halved for the rest of the stage; another such step ends it", culprit, err)
 	return nil
+}
+
+// keepStatistics notes the running statistics before a step that may fail: a
+// batch that overflows would leave them broken for good.
+func (t *trainer) keepStatistics() {
+	if t.halved {
+		return
+	}
+	t.statistics = t.statistics[:0]
+	for _, n := range t.g.Owners() {
+		t.statistics = append(append(t.statistics, n.Weights.Mean...), n.Weights.Var...)
+	}
+}
+
+func (t *trainer) restoreStatistics() {
+	from := t.statistics
+	for _, n := range t.g.Owners() {
+		from = from[copy(n.Weights.Mean, from):]
+		from = from[copy(n.Weights.Var, from):]
+	}
 }
 
 func (t *trainer) diverged(err error, epoch, step int) error {

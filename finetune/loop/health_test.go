@@ -252,3 +252,34 @@ func TestEarlyStop(t *testing.T) {
 		t.Errorf("resumed: trained on to epoch %d, or with other weights", last)
 	}
 }
+
+// A batch that overflows leaves the running statistics as they were before it.
+func TestSkippedStepKeepsRunningStatistics(t *testing.T) {
+	set := scenes(t, "train")
+	tr, err := newTrainer(network(t, 3), set, nil, settings(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.close()
+	before := tr.g.Clone()
+	for b, err := range tr.loader.Epoch(0, false) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b.Images {
+			b.Images[i] = 1e38
+		}
+		_, _, err = tr.micro(b)
+		if !nonFinite(err) {
+			t.Fatalf("error %v, want one of a value that is not finite", err)
+		}
+		var alarms int
+		if err := tr.guard(err, 1, 1, Hooks{Alarm: func(Alarm) { alarms++ }}); err != nil || alarms != 1 {
+			t.Errorf("error %v, %d alarms; want one alarm", err, alarms)
+		}
+		break
+	}
+	if !sameWeights(before, tr.g) {
+		t.Error("the skipped step changed weights or running statistics")
+	}
+}

@@ -40,6 +40,7 @@ type trainer struct {
 	bestEpoch, spikeTold       int
 	before                     *float64 // the AP before the first step, until it has been compared
 	spike                      spike
+	statistics                 []float32 // running ones before the step
 	unsaved                    int  // steps since the last checkpoint
 	saved                      bool // there is a checkpoint
 }
