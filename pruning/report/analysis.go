@@ -16,12 +16,15 @@ import (
 
 // Analysis is what is known about a network before it is cut; analysis.json.
 type Analysis struct {
-	Model    string       `json:"model"`
-	Input    [2]int       `json:"input"`
-	Scales   []LayerScale `json:"scales"`
-	NearZero int          `json:"near_zero"` // scales below Below
-	Channels int          `json:"channels"`  // that have a scale
-	Below    float64      `json:"below"`
+	Model  string       `json:"model"`
+	Input  [2]int       `json:"input"`
+	Scales []LayerScale `json:"scales"`
+	// Histogram[i] counts the scales |gamma| in the i-th quarter of a decade from
+	// 1e-5 on; the first one those below it too, the last one those above it.
+	Histogram [HistogramBins]int `json:"histogram"`
+	NearZero  int                `json:"near_zero"` // scales below Below
+	Channels  int                `json:"channels"`  // that have a scale
+	Below     float64            `json:"below"`
 
 	Images  int      `json:"images,omitempty"`
 	AP50    *float64 `json:"AP50,omitempty"` // of the whole network
@@ -33,6 +36,15 @@ type Analysis struct {
 	SensitivityBy string      `json:"sensitivity_by,omitempty"` // the criterion that chose
 	Ratios        []float64   `json:"ratios,omitempty"`         // of the sensitivity's columns
 	Advice        []string    `json:"advice"`
+}
+
+// HistogramBins quarters of decades reach from 1e-5 to 10.
+const HistogramBins = 24
+
+// Bin returns the bin of the histogram that a scale falls into.
+func Bin(gamma float64) int {
+	x := 4 * (math.Log10(math.Abs(gamma)) + 5)
+	return int(min(max(math.Floor(x), 0), HistogramBins-1)) // 0 for a gamma of 0, whose logarithm is -Inf
 }
 
 // LayerScale sums up the batch-norm scales of one layer.
@@ -172,25 +184,49 @@ func (a *Analysis) Write(dir string) error {
 func (a *Analysis) scalesPNG() ([]byte, error) {
 	t := &light
 	p := t.newPlot(fmt.Sprintf("batch-norm scales: %d of %d below %g", a.NearZero, a.Channels, a.Below), "layer", "|gamma|: least, median, greatest")
-	floor := a.Below / 100
-	p.Add(&ranges{t, a.Scales, floor, a.Below})
-	p.Y.Scale = plot.LogScale{}
-	p.Y.Tick.Marker = plot.LogTicks{Prec: -1}
-	p.Y.Min, p.Y.Max = floor, max(10*a.Below, 1)
+	least, most := math.Log10(a.Below)-2, math.Log10(max(10*a.Below, 1))
 	p.X.Min, p.X.Max = -1, 1
 	for _, s := range a.Scales {
-		p.Y.Max = max(p.Y.Max, 1.2*s.Greatest)
+		most = max(most, math.Log10(1.2*s.Greatest))
 		p.X.Max = max(p.X.Max, float64(s.Layer)+1)
 	}
-	return renderPNG(t, 9*vg.Inch, 3.6*vg.Inch, 110, [][]*plot.Plot{{p}})
+	p.Add(&ranges{t, a.Scales, math.Log10(a.Below)})
+	p.Y.Tick.Marker = plot.TickerFunc(decades)
+	p.Y.Min, p.Y.Max = least, most
+	return renderPNG(t, 9*vg.Inch, 6.4*vg.Inch, 110, [][]*plot.Plot{{p}, {a.histogramPlot(t)}})
+}
+
+// histogramPlot shows how many scales there are of each size, and the line below
+// which they count as near zero.
+func (a *Analysis) histogramPlot(t *theme) *plot.Plot {
+	p := t.newPlot("how many of each size", "|gamma|", "channels")
+	bins := make([]plotter.HistogramBin, HistogramBins)
+	for i, n := range a.Histogram {
+		bins[i] = plotter.HistogramBin{Min: float64(i)/4 - 5, Max: float64(i+1)/4 - 5, Weight: float64(n)}
+	}
+	p.Add(&plotter.Histogram{Bins: bins, Width: 0.25, FillColor: t.lines[0], LineStyle: draw.LineStyle{Color: t.paper, Width: 0.5}})
+	p.Add(&mark{t, math.Log10(a.Below), "near zero", true})
+	p.X.Tick.Marker = plot.TickerFunc(decades)
+	p.X.Min, p.X.Max = -5, 1
+	return p
+}
+
+// decades labels the powers of ten of an axis of logarithms.
+func decades(lo, hi float64) []plot.Tick {
+	var list []plot.Tick
+	for e := math.Ceil(lo); e <= hi; e++ {
+		list = append(list, plot.Tick{Value: e, Label: strconv.FormatFloat(math.Pow(10, e), 'g', 3, 64)})
+	}
+	return list
 }
 
 // ranges draws a bar from the least to the greatest scale of every layer and a
-// dot at the median. Values below floor are drawn there.
+// dot at the median, by their logarithms. What lies below the axis is drawn at its
+// end.
 type ranges struct {
 	*theme
-	layers       []LayerScale
-	floor, below float64
+	layers []LayerScale
+	below  float64 // the logarithm below which a scale is near zero
 }
 
 // Plot implements plot.Plotter.
@@ -201,7 +237,7 @@ func (r *ranges) Plot(c draw.Canvas, p *plot.Plot) {
 	width := min(6, (c.Max.X-c.Min.X)/vg.Length(p.X.Max-p.X.Min)*0.6)
 	for _, l := range r.layers {
 		x := toX(float64(l.Layer))
-		y := func(v float64) vg.Length { return toY(max(v, r.floor)) }
+		y := func(v float64) vg.Length { return toY(max(math.Log10(v), p.Y.Min)) }
 		c.StrokeLine2(draw.LineStyle{Color: r.lines[0], Width: width}, x, y(l.Least), x, max(y(l.Greatest), y(l.Least)+1))
 		c.DrawGlyph(draw.GlyphStyle{Color: r.lines[1], Radius: max(1.5, width/2), Shape: draw.CircleGlyph{}}, vg.Point{X: x, Y: y(l.Median)})
 	}
@@ -223,7 +259,7 @@ func (a *Analysis) curvePNG() ([]byte, error) {
 	p.Y.Min, p.Y.Max = 0, max(1.1**a.AP50, 0.05)
 	p.X.Min, p.X.Max = 0, 1
 	if knee := a.Curves[a.Best].Knee; knee != nil {
-		p.Add(&mark{t, *knee, "knee " + significant(*knee, 2)})
+		p.Add(&mark{t, *knee, "knee " + significant(*knee, 2), false})
 	}
 	return renderPNG(t, 6.6*vg.Inch, 4.2*vg.Inch, 130, [][]*plot.Plot{{p}})
 }
@@ -263,6 +299,7 @@ type mark struct {
 	*theme
 	x    float64
 	text string
+	left bool // the name stands at the top left of the line, not at the bottom right
 }
 
 // Plot implements plot.Plotter.
@@ -271,7 +308,12 @@ func (m *mark) Plot(c draw.Canvas, p *plot.Plot) {
 	x := toX(m.x)
 	c.StrokeLine2(draw.LineStyle{Color: m.muted, Width: 0.8, Dashes: []vg.Length{3, 2}}, x, c.Min.Y, x, c.Max.Y)
 	style := draw.TextStyle{Font: sans(8.5), Color: m.muted, Handler: p.TextHandler}
-	c.FillText(style, vg.Point{X: x + 3, Y: c.Min.Y + 4}, m.text)
+	at := vg.Point{X: x + 3, Y: c.Min.Y + 4}
+	if m.left {
+		style.XAlign = draw.XRight
+		at = vg.Point{X: x - 3, Y: c.Max.Y - 12}
+	}
+	c.FillText(style, at, m.text)
 }
 
 // Cells of the table of drops, in points.

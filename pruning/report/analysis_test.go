@@ -150,3 +150,11 @@ func TestAdvice(t *testing.T) {
 		}
 	}
 }
+
+func TestBin(t *testing.T) {
+	for gamma, want := range map[float64]int{0: 0, 1e-9: 0, 1.1e-5: 0, 1.8e-5: 1, -1.1e-2: 12, 1.1: 20, 9.9: 23, 1e6: 23} {
+		if got := Bin(gamma); got != want {
+			t.Errorf("%v is in bin %d, want %d", gamma, got, want)
+		}
+	}
+}

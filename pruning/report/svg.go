@@ -101,7 +101,7 @@ func number(v float64) string {
 	if v != 0 && math.Abs(v) < 1e-4 {
 		return strconv.FormatFloat(v, 'e', 0, 64)
 	}
-	return strconv.FormatFloat(v, 'g', 6, 64)
+	return strconv.FormatFloat(v+0, 'g', 6, 64) // + 0 makes 0 of -0
 }
 
 // ticks returns round values in [lo, hi], about n of them: multiples of 1, 2

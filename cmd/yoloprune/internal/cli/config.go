@@ -28,8 +28,21 @@ func (a *app) configCommand() *cobra.Command {
 				_, err := loadExperiment(args)
 				return err
 			},
+		},
+		&cobra.Command{
+			Use: "schema", Short: "Print the JSON Schema of experiment files, for editors", Args: noArgs,
+			RunE: func(*cobra.Command, []string) error { return a.printSchema() },
 		})
 	return c
+}
+
+func (a *app) printSchema() error {
+	b, err := configs.Schema()
+	if err != nil {
+		return err
+	}
+	_, err = a.out.Write(b)
+	return err
 }
 
 func (a *app) printConfig(e *configs.Experiment) error {

@@ -33,6 +33,7 @@ func Scales(g *graph.Graph) *report.Analysis {
 		s := report.LayerScale{Layer: l.Layer, Channels: len(l.Gamma)}
 		v := make([]float64, len(l.Gamma))
 		for i, x := range l.Gamma {
+			a.Histogram[report.Bin(x)]++
 			if v[i] = math.Abs(x); v[i] < a.Below {
 				s.NearZero++
 			}
