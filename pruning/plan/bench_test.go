@@ -8,12 +8,15 @@ import (
 	"yoloprune/yolo/zoo"
 )
 
-// Three fifths of the operations of a whole YOLOv4, by the strategy iterative, at
-// three widths.
+// Three fifths of the operations, by the strategy iterative, of networks of more
+// and more groups, and of YOLOv4 at three widths.
 func BenchmarkIterative(b *testing.B) {
-	for _, width := range []float64{0.5, 1, 2} {
-		b.Run(fmt.Sprintf("yolov4 x%g", width), func(b *testing.B) {
-			g, err := zoo.Build("yolov4", zoo.Options{Classes: 80, Width: width, InputW: 416, InputH: 416})
+	for _, c := range []struct {
+		arch  string
+		width float64
+	}{{"yolov4-tiny", 1}, {"yolov3", 1}, {"yolov4", 1}, {"yolov4", 0.5}, {"yolov4", 2}} {
+		b.Run(fmt.Sprintf("%s x%g", c.arch, c.width), func(b *testing.B) {
+			g, err := zoo.Build(c.arch, zoo.Options{Classes: 80, Width: c.width, InputW: 416, InputH: 416})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -23,6 +26,10 @@ func BenchmarkIterative(b *testing.B) {
 			groups, err := depgraph.Build(g)
 			if err != nil {
 				b.Fatal(err)
+			}
+			channels := 0
+			for _, gr := range groups {
+				channels += gr.Channels
 			}
 			for _, criterion := range []string{"bn-scale", "bn-scale-filter"} {
 				b.Run(criterion, func(b *testing.B) {
@@ -34,6 +41,7 @@ func BenchmarkIterative(b *testing.B) {
 						}
 					}
 					b.ReportMetric(float64(len(groups)), "groups")
+					b.ReportMetric(float64(channels), "channels")
 				})
 			}
 		})
