@@ -29,7 +29,7 @@ type Options struct {
 	Seed                   uint64
 	SkipBad                bool
 
-	Optimizer   string // adamw or sgd
+	Optimizer   string // adamw, sgd or adam, which is adamw with AdamW.Coupled
 	AdamW       optim.AdamWOptions
 	SGD         optim.SGDOptions
 	LR          float64
@@ -59,15 +59,25 @@ type Options struct {
 	SaveWeights func(path string, g *graph.Graph) error
 }
 
-// Rate is the learning-rate schedule: a warm-up, then cosine to the fraction
-// Final, or constant, or steps, which multiplies by Scales[i] from the
-// fraction Steps[i] of the stage on.
+// Rate is the learning-rate schedule after a warm-up: cosine to the fraction
+// Final; sgdr, the same with restarts; poly, to Final along Power; constant; or
+// steps, which multiplies by Scales[i] from the fraction Steps[i] of the stage on.
 type Rate struct {
-	Schedule     string // cosine, constant or steps
+	Schedule     string // cosine, sgdr, poly, constant or steps
 	WarmupEpochs float64
-	Final        float64
-	Steps        []float64
-	Scales       []float64
+	// Warmup is linear (or empty): up in a straight line; burn-in: Darknet's,
+	// along WarmupPower; or groups: YOLOv7's, the biases from the rate WarmupBias
+	// down, all else from 0, the momentum from WarmupMomentum on.
+	Warmup         string
+	WarmupPower    float64
+	WarmupBias     float64
+	WarmupMomentum float64
+	Final          float64
+	Steps          []float64
+	Scales         []float64
+	Power          float64 // of poly
+	Cycle          float64 // of sgdr: the first cycle's fraction of the stage
+	CycleMult      int     // of sgdr: how many times as long the next is
 }
 
 // Hooks are told how training goes; each may be nil.

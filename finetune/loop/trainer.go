@@ -41,8 +41,8 @@ type trainer struct {
 	before                     *float64 // the AP before the first step, until it has been compared
 	spike                      spike
 	statistics                 []float32 // running ones before the step
-	unsaved                    int  // steps since the last checkpoint
-	saved                      bool // there is a checkpoint
+	unsaved                    int       // steps since the last checkpoint
+	saved                      bool      // there is a checkpoint
 }
 
 func newTrainer(g *graph.Graph, src datasets.Source, val *validate.Validator, o Options) (*trainer, error) {
@@ -114,16 +114,18 @@ func (t *trainer) openOptimizer() (err error) {
 		t.slots = append(t.slots, optim.Slot{
 			Name: p.Name(), Value: p.Value, Grad: p.Grad,
 			Decay: p.Role == engine.Kernel, Gamma: p.Role == engine.Gamma,
+			Bias: p.Role == engine.Bias || p.Role == engine.Beta,
 		})
 	}
 	t.sum = newAccumulator(t.slots, t.o.Accumulate)
 	switch t.o.Optimizer {
-	case "adamw":
+	case "adamw", "adam":
+		t.o.AdamW.Coupled = t.o.Optimizer == "adam"
 		t.opt, err = optim.NewAdamW(t.slots, t.o.AdamW)
 	case "sgd":
 		t.opt, err = optim.NewSGD(t.slots, t.o.SGD)
 	default:
-		err = fmt.Errorf("unknown optimizer %q: use adamw or sgd", t.o.Optimizer)
+		err = fmt.Errorf("unknown optimizer %q: use adamw, adam or sgd", t.o.Optimizer)
 	}
 	if err != nil {
 		return err
@@ -141,23 +143,6 @@ func (t *trainer) openOptimizer() (err error) {
 	return t.penalty.bind(t.g, t.net.Params(), t.slots)
 }
 
-func (r Rate) schedule(batches, total int) (optim.Schedule, error) {
-	warm := int(r.WarmupEpochs * float64(batches))
-	switch r.Schedule {
-	case "cosine":
-		return optim.Cosine(warm, r.Final)
-	case "constant":
-		return optim.Constant(warm)
-	case "steps":
-		o := optim.StepsOptions{Warmup: warm, Scales: r.Scales}
-		for _, at := range r.Steps {
-			o.At = append(o.At, max(1, int(at*float64(total))))
-		}
-		return optim.Steps(o)
-	}
-	return nil, fmt.Errorf("unknown learning-rate schedule %q: use cosine, constant or steps", r.Schedule)
-}
-
 // tensors lists every weight vector, running statistics included, in order.
 func tensors(g *graph.Graph) []optim.Tensor {
 	var out []optim.Tensor
@@ -172,14 +157,6 @@ func tensors(g *graph.Graph) []optim.Tensor {
 	return out
 }
 
-func (t *trainer) rate(iteration int) float64 {
-	lr := t.o.LR * t.rateAt(iteration, t.total)
-	if t.halved {
-		lr /= 2
-	}
-	return lr
-}
-
 // update takes a step along the slots' gradients.
 func (t *trainer) update() {
 	if t.o.Clip > 0 {
@@ -187,7 +164,7 @@ func (t *trainer) update() {
 	}
 	lr := t.rate(t.iteration)
 	t.penalty.subgradient(t.slots, t.iteration)
-	t.opt.Step(lr)
+	t.opt.StepRates(t.rates(t.iteration, lr))
 	t.penalty.proximal(t.slots, t.iteration, lr)
 	t.iteration++
 	if t.ema != nil {

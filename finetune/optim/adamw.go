@@ -12,6 +12,7 @@ type AdamWOptions struct {
 	Beta1, Beta2 float64 // 0.9, 0.99
 	Eps          float64 // 1e-8
 	WeightDecay  float64 // λ, for slots with Decay
+	Coupled      bool    // Adam: the decay is part of the gradient
 }
 
 // AdamW is Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019,
@@ -21,6 +22,9 @@ type AdamWOptions struct {
 //	w = w·(1 − lr·λ)
 //	m = β1·m + (1−β1)·g         v = β2·v + (1−β2)·g²
 //	w = w − lr·m̂/(√v̂ + ε)       m̂ = m/(1−β1ᵗ)    v̂ = v/(1−β2ᵗ)
+//
+// Coupled makes it Adam (Kingma and Ba, ICLR 2015, arXiv:1412.6980) with L2
+// regularisation, torch.optim.Adam: in the place of the first line g = g + λ·w.
 type AdamW struct {
 	o             AdamWOptions
 	slots         []Slot
@@ -60,17 +64,29 @@ func (o AdamWOptions) withDefaults() AdamWOptions {
 }
 
 // Step implements Optimizer.
-func (a *AdamW) Step(lr float64) {
+func (a *AdamW) Step(lr float64) { a.StepRates(Rates{LR: lr, Bias: lr}) }
+
+// StepRates implements Optimizer.
+func (a *AdamW) StepRates(r Rates) {
 	a.step++
 	t := float64(a.step)
-	rate := float32(lr / (1 - math.Pow(a.o.Beta1, t)))
 	unbias := float32(1 / math.Sqrt(1-math.Pow(a.o.Beta2, t)))
 	for i, slot := range a.slots {
+		lr := r.of(slot)
+		rate := float32(lr / (1 - math.Pow(a.o.Beta1, t)))
 		keep := float32(1)
-		if slot.Decay {
+		if slot.Decay && a.o.Coupled {
+			addDecay(slot, float32(a.o.WeightDecay))
+		} else if slot.Decay {
 			keep = float32(1 - lr*a.o.WeightDecay)
 		}
 		a.update(slot, a.first[i].Data, a.second[i].Data, rate, unbias, keep)
+	}
+}
+
+func addDecay(slot Slot, decay float32) {
+	for i, w := range slot.Value {
+		slot.Grad[i] += decay * w
 	}
 }
 

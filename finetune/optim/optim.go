@@ -17,17 +17,31 @@ type Slot struct {
 	Value, Grad []float32
 	Decay       bool // weight decay applies: kernels, not biases or batch norms
 	Gamma       bool // a batch-norm scale that sparsity works on
+	Bias        bool // a bias, of a batch norm too: it has its own learning rate in a warm-up by groups
 }
 
 // Optimizer updates the slots that it was made for.
 type Optimizer interface {
-	// Step applies the slots' gradients with a learning rate.
+	// Step applies the slots' gradients with one learning rate for all.
 	Step(lr float64)
+	// StepRates does so with one for each group.
+	StepRates(Rates)
 	// State returns what Step remembers. The slices alias the optimiser's own:
 	// they change with the next Step.
 	State() State
 	// SetState copies a state in, as State of an equal optimiser gave it.
 	SetState(State) error
+}
+
+// Rates are a step's learning rate, that of the slots with Bias, and the
+// momentum, which AdamW has none of.
+type Rates struct{ LR, Bias, Momentum float64 }
+
+func (r Rates) of(s Slot) float64 {
+	if s.Bias {
+		return r.Bias
+	}
+	return r.LR
 }
 
 // State is an optimiser's or a moving average's memory: a counter of steps and

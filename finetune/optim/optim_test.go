@@ -59,6 +59,9 @@ func TestSGDGolden(t *testing.T) {
 	s = one(true)
 	o = must[*SGD](t)(NewSGD(s, SGDOptions{Momentum: .9, WeightDecay: .01, Nesterov: true}))
 	follow(t, "nesterov", o, s, .1, grads, []float64{.9791, .93032971, .922550012551})
+	s = one(true) // Darknet's order gives the weights of the first
+	o = must[*SGD](t)(NewSGD(s, SGDOptions{Momentum: .9, WeightDecay: .01, Darknet: true}))
+	follow(t, "darknet", o, s, .1, grads, []float64{.989, .958111, .939352789})
 	s = one(false) // no decay: w − .1·g
 	o = must[*SGD](t)(NewSGD(s, SGDOptions{WeightDecay: .5}))
 	follow(t, "plain", o, s, .1, grads, []float64{.99, .97, .98})
@@ -75,6 +78,37 @@ func TestAdamWGolden(t *testing.T) {
 	s = one(false)
 	o = must[*AdamW](t)(NewAdamW(s, AdamWOptions{WeightDecay: .01}))
 	follow(t, "no decay", o, s, .1, grads, []float64{.90000001, .9365607790, .9023250691})
+}
+
+// With the decay in the gradient: g = .1 + .01·1 = .11, then −.2 + .01·.9 =
+// −.191, m = .9·.011 − .0191 = −.0092, v = .99·.000121 + .01·.036481 = .0004846,
+// w = .90000001 + .1·(.0092/.19)/√(.0004846/.0199) = .9310291.
+func TestAdamGolden(t *testing.T) {
+	s := one(true)
+	o := must[*AdamW](t)(NewAdamW(s, AdamWOptions{WeightDecay: .01, Coupled: true}))
+	follow(t, "adam", o, s, .1, []float64{.1, -.2}, []float64{.90000001, .9310290986})
+}
+
+// Two steps of equal gradients: kernel and bias by their own rates, and the
+// momentum of each step, not that of the options.
+func TestStepRates(t *testing.T) {
+	slots := func() []Slot {
+		return []Slot{
+			{Name: "w", Value: []float32{1}, Grad: []float32{1}},
+			{Name: "b", Value: []float32{1}, Grad: []float32{1}, Bias: true},
+		}
+	}
+	s := slots()
+	o := Optimizer(must[*SGD](t)(NewSGD(s, SGDOptions{Momentum: .9})))
+	o.StepRates(Rates{.1, .2, .5})
+	o.StepRates(Rates{.01, .02, .5}) // u = 1.5
+	near(t, "sgd weight", float64(s[0].Value[0]), 1-.1-.015, 1e-7)
+	near(t, "sgd bias", float64(s[1].Value[0]), 1-.2-.03, 1e-7)
+	s = slots()
+	o = must[*AdamW](t)(NewAdamW(s, AdamWOptions{}))
+	o.StepRates(Rates{LR: .1, Bias: .2})
+	near(t, "adamw weight", float64(s[0].Value[0]), .9, 1e-7)
+	near(t, "adamw bias", float64(s[1].Value[0]), .8, 1e-7)
 }
 
 // A gradient as small as ε is halved by it: w = 1 − .1·10⁻⁸/(10⁻⁸ + 10⁻⁸).
@@ -96,6 +130,8 @@ func TestAdamWZeroGradient(t *testing.T) {
 func optimizers(t testing.TB, s []Slot) map[string]Optimizer {
 	return map[string]Optimizer{
 		"sgd":      must[*SGD](t)(NewSGD(s, SGDOptions{Momentum: .9, WeightDecay: .01})),
+		"darknet":  must[*SGD](t)(NewSGD(s, SGDOptions{Momentum: .9, WeightDecay: .01, Darknet: true})),
+		"adam":     must[*AdamW](t)(NewAdamW(s, AdamWOptions{WeightDecay: .02, Coupled: true})),
 		"nesterov": must[*SGD](t)(NewSGD(s, SGDOptions{Momentum: .9, Nesterov: true})),
 		"adamw":    must[*AdamW](t)(NewAdamW(s, AdamWOptions{WeightDecay: .02})),
 	}
@@ -205,6 +241,7 @@ func TestNewErrors(t *testing.T) {
 		{sgd(SGDOptions{Momentum: 1}), "momentum: 1 is not in [0, 1)"},
 		{sgd(SGDOptions{Momentum: math.NaN()}), "momentum: NaN"},
 		{sgd(SGDOptions{Nesterov: true}), "nesterov needs a momentum"},
+		{sgd(SGDOptions{Momentum: .9, Nesterov: true, Darknet: true}), "has no nesterov"},
 		{sgd(SGDOptions{WeightDecay: -1}), "weight decay: -1"},
 		{adamw(AdamWOptions{Beta1: 1}), "betas: 1 and 0.99"},
 		{adamw(AdamWOptions{Beta2: -.1}), "betas: 0.9 and -0.1"},

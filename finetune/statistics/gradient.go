@@ -5,9 +5,12 @@ import (
 	"math"
 
 	"yoloprune/datasets"
+	"yoloprune/datasets/batch"
 	"yoloprune/finetune/loss"
+	"yoloprune/finetune/validate"
 	"yoloprune/yolo/engine"
 	"yoloprune/yolo/graph"
+	"yoloprune/yolo/head"
 )
 
 // Gradient holds, by convolution and filter, means over B mini-batches b of what
@@ -26,6 +29,7 @@ import (
 //
 // Batch norms use their running statistics. With those of the batch a filter's
 // response would not change with the size of its kernel, and Weight would be zero.
+// Dropout lets everything pass.
 // Where there is no batch norm, gamma is the factor one before the activation and
 // beta the bias. Layers that share weights are one, under the owner.
 type Gradient struct {
@@ -34,8 +38,11 @@ type Gradient struct {
 }
 
 // Gradients differentiates the loss of fine-tuning on images that are not
-// augmented. g is not changed.
+// augmented, in mini-batches of batchSize. g is not changed.
 func Gradients(g *graph.Graph, src datasets.Source, lo loss.Options, o Options) (*Gradient, error) {
+	if err := validate.CheckClasses(g, src.Names()); err != nil {
+		return nil, err
+	}
 	loader, size, err := open(g, src, o)
 	if err != nil {
 		return nil, err
@@ -50,7 +57,7 @@ func Gradients(g *graph.Graph, src datasets.Source, lo loss.Options, o Options) 
 		if err != nil {
 			return nil, err
 		}
-		t.loss.SetTruths(b.Truths)
+		t.loss.SetTruths(truths(b, src, g.Net))
 		if _, err := t.net.Step(b.Images); err != nil {
 			return nil, err
 		}
@@ -61,6 +68,28 @@ func Gradients(g *graph.Graph, src datasets.Source, lo loss.Options, o Options) 
 		return nil, errors.New("statistics: no full batch of images could be read")
 	}
 	return t.gradient(batches)
+}
+
+// truths returns the batch's boxes relative to the network's input. In a
+// letterboxed image they lie where head.LetterboxSize puts the image.
+func truths(b *batch.Batch, src datasets.Source, n graph.Net) [][]datasets.Truth {
+	if !head.Letterboxed(n) {
+		return b.Truths
+	}
+	out := make([][]datasets.Truth, len(b.Truths))
+	netW, netH := float64(n.Width), float64(n.Height)
+	for i, s := range b.Samples {
+		image := src.Sample(s)
+		w, h, x, y := head.LetterboxSize(image.Width, image.Height, n.Width, n.Height)
+		for _, t := range b.Truths[i] {
+			out[i] = append(out[i], datasets.Truth{
+				Class: t.Class,
+				X:     (float64(x) + t.X*float64(w)) / netW, W: t.W * float64(w) / netW,
+				Y: (float64(y) + t.Y*float64(h)) / netH, H: t.H * float64(h) / netH,
+			})
+		}
+	}
+	return out
 }
 
 // gradienter trains, without a step, the equivalent network whose batch norms are
@@ -123,7 +152,7 @@ func (t *gradienter) compute(heads []engine.Output, grads [][]float32) (float64,
 }
 
 // foldedTwin computes what g does with its running statistics, without a batch
-// norm.
+// norm and without dropout.
 func foldedTwin(g *graph.Graph) *graph.Graph {
 	f := g.Clone()
 	for _, n := range f.Owners() {
@@ -133,6 +162,11 @@ func foldedTwin(g *graph.Graph) *graph.Graph {
 	f.LinkShared()
 	for _, n := range f.Convs() {
 		n.Conv().BatchNorm = false
+	}
+	for _, n := range f.Nodes {
+		if d, ok := n.Op.(*graph.Dropout); ok {
+			d.Probability = 0
+		}
 	}
 	return f
 }
@@ -199,9 +233,11 @@ func (t *gradienter) gradient(batches int) (*Gradient, error) {
 		}
 		out.Gate[l.n.ID], out.Weight[l.n.ID], out.Hessian[l.n.ID] = over(l.gate, b), over(l.weight, b), over(hessian, b)
 	}
-	for what, v := range map[string]map[graph.NodeID][]float32{"the gate's gradient": out.Gate, "the weights' gradient": out.Weight, "the saliency": out.Hessian} {
-		if err := check(v, what); err != nil {
-			return nil, err
+	for _, n := range t.g.Owners() {
+		for _, v := range [][]float32{out.Gate[n.ID], out.Weight[n.ID], out.Hessian[n.ID]} {
+			if err := finite(n, "gradient", v); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return out, nil

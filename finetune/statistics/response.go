@@ -82,8 +82,7 @@ func Responses(g *graph.Graph, src datasets.Source, o Options) (*Response, error
 	if r.Images == 0 {
 		return nil, errors.New("statistics: no image could be read")
 	}
-	r.fill(g, layers)
-	return r, nil
+	return r, r.fill(g, layers)
 }
 
 func (o Options) tau() float64 {
@@ -93,7 +92,8 @@ func (o Options) tau() float64 {
 	return o.Tau
 }
 
-// open reads full batches, so that no image counts twice.
+// open reads full batches, as the recalibration of batch norms does, in the order
+// of the source; with fewer images a batch is as large as they are many.
 func open(g *graph.Graph, src datasets.Source, o Options) (*batch.Loader, int, error) {
 	if o.Images > 0 && o.Images < src.Len() {
 		src = first{src, o.Images}
@@ -150,7 +150,7 @@ func (s *sums) add(net *engine.Inference, id graph.NodeID) {
 	})
 }
 
-func (r *Response) fill(g *graph.Graph, layers map[graph.NodeID]*sums) {
+func (r *Response) fill(g *graph.Graph, layers map[graph.NodeID]*sums) error {
 	for _, n := range g.Nodes {
 		s := layers[n.ID]
 		if s == nil && n.Conv() == nil {
@@ -161,7 +161,11 @@ func (r *Response) fill(g *graph.Graph, layers map[graph.NodeID]*sums) {
 			s = &sums{sum: zeros, abs: zeros, small: zeros, values: 1}
 		}
 		r.Mean[n.ID], r.MeanAbs[n.ID], r.Small[n.ID] = over(s.sum, s.values), over(s.abs, s.values), over(s.small, s.values)
+		if err := finite(n, "response", r.MeanAbs[n.ID]); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 func over(v []float64, n float64) []float32 {
@@ -172,13 +176,11 @@ func over(v []float64, n float64) []float32 {
 	return out
 }
 
-// check refuses what would not be finite.
-func check(values map[graph.NodeID][]float32, what string) error {
-	for id, v := range values {
-		for c, x := range v {
-			if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
-				return fmt.Errorf("statistics: %s of layer %d, channel %d is %v: the weights or the loss are not finite", what, id, c, x)
-			}
+// finite refuses what was measured as infinite or not a number.
+func finite(n *graph.Node, what string, v []float32) error {
+	for c, x := range v {
+		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+			return fmt.Errorf("statistics: %v, channel %d: its %s is %v: the weights or the images make values without bounds", n, c, what, x)
 		}
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 // depgraph.Blocks(g) that share no layer. g is not changed, and shares no memory
 // with the result.
 //
-// With Fold Beta or Expected the layers behind a block keep the mean of what they
+// With another Fold than None the layers behind a block keep the mean of what they
 // read: of the difference between what the block gives and what stands for it,
 // the constant part is folded into their batch norm or bias, as for a removed
 // channel. A residual block whose last gamma is zero then goes without a trace
@@ -27,7 +27,7 @@ func Remove(g *graph.Graph, layers []graph.NodeID, o Options) (*graph.Graph, err
 	if len(layers) == 0 {
 		return nil, fmt.Errorf("no layer is to be removed")
 	}
-	r, err := reduce(g, &plan.Plan{Version: plan.Version, Removed: layers}, o)
+	r, _, err := reduce(g, &plan.Plan{Version: plan.Version, Removed: layers}, o)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func Remove(g *graph.Graph, layers []graph.NodeID, o Options) (*graph.Graph, err
 
 // applyRemoved is Apply for a plan that removes layers: these go first.
 func applyRemoved(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error) {
-	r, err := reduce(g, p, o)
+	r, missing, err := reduce(g, p, o)
 	if err != nil {
 		return nil, err
 	}
@@ -46,22 +46,27 @@ func applyRemoved(g *graph.Graph, p *plan.Plan, o Options) (*graph.Graph, error)
 		}
 		return r.Rest.Clone(), nil
 	}
-	out, err := Apply(r.Rest, r.Plan, o.renumber(r.To))
+	out, err := Apply(r.Rest, r.Plan, o.reduced(r.To, missing))
 	if err != nil {
 		return nil, fmt.Errorf("with the layers numbered as they are without the removed ones: %w", err)
 	}
 	return out, nil
 }
 
-// renumber gives the means the layers' new numbers.
-func (o Options) renumber(to map[graph.NodeID]graph.NodeID) Options {
-	if o.Means == nil {
+// reduced gives the means the layers' new numbers, less what is missing of them.
+func (o Options) reduced(to map[graph.NodeID]graph.NodeID, missing constantsByNode) Options {
+	if o.Fold != Measured {
 		return o
 	}
 	means := map[graph.NodeID][]float32{}
 	for id, m := range o.Means {
-		if now, ok := to[id]; ok {
-			means[now] = m
+		now, ok := to[id]
+		if !ok {
+			continue
+		}
+		means[now] = slices.Clone(m)
+		for c, v := range missing[id] {
+			means[now][c] = float32(float64(m[c]) - v)
 		}
 	}
 	o.Means = means
@@ -69,19 +74,18 @@ func (o Options) renumber(to map[graph.NodeID]graph.NodeID) Options {
 }
 
 // reduce takes the layers out of g and folds what they contributed. Kernels are
-// shared with g.
-func reduce(g *graph.Graph, p *plan.Plan, o Options) (*plan.Reduction, error) {
+// shared with g. missing is that of missingConstants.
+func reduce(g *graph.Graph, p *plan.Plan, o Options) (r *plan.Reduction, missing constantsByNode, err error) {
 	if err := o.complete(g); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := g.CheckWeights(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	r, err := p.Reduce(g)
-	if err != nil {
-		return nil, err
+	if r, err = p.Reduce(g); err != nil {
+		return nil, nil, err
 	}
-	missing := missingConstants(g, r.Blocks, o)
+	missing = missingConstants(g, r.Blocks, o)
 	for owner, users := range usersOfWeights(g) {
 		users = slices.DeleteFunc(users, func(n *graph.Node) bool { _, stays := r.To[n.ID]; return !stays })
 		if len(users) > 0 && missing != nil {
@@ -89,12 +93,14 @@ func reduce(g *graph.Graph, p *plan.Plan, o Options) (*plan.Reduction, error) {
 		}
 	}
 	r.Rest.LinkShared()
-	return r, r.Rest.CheckWeights()
+	return r, missing, r.Rest.CheckWeights()
 }
 
 // missingConstants returns, by node and channel, how much lower the mean of a
 // layer's output is when each block passes on what it reads; nil for Fold None.
-// A convolution makes up for what it misses, so nothing is missing behind it.
+// A convolution makes up for what it misses, so nothing is missing behind it. What
+// another layer misses is estimated from its inputs on both sides, since a measured
+// mean is not what combine makes of theirs, even where nothing is missing.
 func missingConstants(g *graph.Graph, blocks []depgraph.Block, o Options) constantsByNode {
 	if o.Fold == None {
 		return nil
@@ -113,21 +119,24 @@ func missingConstants(g *graph.Graph, blocks []depgraph.Block, o Options) consta
 	without := constantsByNode{graph.Input: with[graph.Input]}
 	missing := constantsByNode{graph.Input: make([]float64, g.Net.Channels)}
 	for _, n := range g.Nodes {
-		from, taken := entry[n.ID]
-		switch {
-		case taken:
-			without[n.ID] = without[from]
-		case n.Conv() != nil:
-			without[n.ID] = with[n.ID]
-		default:
-			without[n.ID] = without.combine(g, n)
+		full, rest := with[n.ID], with[n.ID]
+		if from, taken := entry[n.ID]; taken {
+			rest = without[from]
+		} else if n.Conv() == nil {
+			full, rest = with.combine(g, n), without.combine(g, n)
 		}
-		missing[n.ID] = make([]float64, n.Out.C)
-		for c := range missing[n.ID] {
-			missing[n.ID][c] = with[n.ID][c] - without[n.ID][c]
-		}
+		missing[n.ID] = minus(full, rest)
+		without[n.ID] = minus(with[n.ID], missing[n.ID])
 	}
 	return missing
+}
+
+func minus(a, b []float64) []float64 {
+	d := make([]float64, len(a))
+	for i := range d {
+		d[i] = a[i] - b[i]
+	}
+	return d
 }
 
 // shifted returns weights that make up for the constants which the inputs of their
@@ -160,7 +169,7 @@ func shifted(g *graph.Graph, users []*graph.Node, missing constantsByNode) *grap
 // block becomes zero. What a run would have to become, the identity, its
 // activation does not allow.
 func maskRemoved(g *graph.Graph, p *plan.Plan) (*graph.Graph, error) {
-	r, err := reduce(g, p, Options{Fold: None})
+	r, _, err := reduce(g, p, Options{Fold: None})
 	if err != nil {
 		return nil, err
 	}

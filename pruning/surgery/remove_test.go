@@ -362,12 +362,12 @@ func TestFoldOfRemovedBlock(t *testing.T) {
 	for _, c := range []struct {
 		fold Fold
 		same bool
-	}{{None, false}, {Beta, true}, {Expected, true}} {
-		rest, err := Remove(g, []graph.NodeID{1, 2, 3}, Options{Fold: c.fold})
+	}{{None, false}, {Beta, true}, {Expected, true}, {Measured, true}} {
+		image := graphtest.Image(g, 1)
+		rest, err := Remove(g, []graph.NodeID{1, 2, 3}, Options{Fold: c.fold, Means: channelMeans(g, image)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		image := graphtest.Image(g, 1)
 		a, b := graphtest.Heads(g, image), graphtest.Heads(rest, image)
 		for i := range a {
 			if d := graphtest.MaxDiff(a[i], b[i]); (d < 1e-5) != c.same {

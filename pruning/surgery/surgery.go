@@ -3,12 +3,13 @@
 // Apply makes a new, smaller graph; Mask keeps the shapes and makes the
 // plan's channels zero. With Fold None the two compute the same function,
 // which is the proof that the cut is right. Behind a logistic sum or product a
-// masked channel is 0.5, not zero: there Mask refuses, and only Beta and Expected
+// masked channel is 0.5, not zero: there Mask refuses, and only the other folds
 // account for it.
 package surgery
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"yoloprune/pruning/depgraph"
@@ -57,12 +58,25 @@ func (o *Options) complete(g *graph.Graph) error {
 		return nil
 	}
 	for _, n := range g.Nodes {
-		m, ok := o.Means[n.ID]
-		if n.Conv() != nil && !ok {
-			return fmt.Errorf("fold: %v has no measured means: measure them on images, or take another fold", n)
+		if m, ok := o.Means[n.ID]; ok || n.Conv() != nil {
+			if err := checkMeans(n, m); err != nil {
+				return err
+			}
 		}
-		if ok && len(m) != n.Out.C {
-			return fmt.Errorf("fold: %v has %d measured means for %d channels", n, len(m), n.Out.C)
+	}
+	return nil
+}
+
+func checkMeans(n *graph.Node, m []float32) error {
+	if m == nil {
+		return fmt.Errorf("fold: %v has no measured means: measure them on images, or take another fold", n)
+	}
+	if len(m) != n.Out.C {
+		return fmt.Errorf("fold: %v has %d measured means for %d channels", n, len(m), n.Out.C)
+	}
+	for c, v := range m {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return fmt.Errorf("fold: %v: the measured mean of channel %d is %v", n, c, v)
 		}
 	}
 	return nil
