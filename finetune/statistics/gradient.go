@@ -220,8 +220,9 @@ func (l *layer) offset(k int) float64 {
 func (t *gradienter) gradient(batches int) (*Gradient, error) {
 	out := &Gradient{map[graph.NodeID][]float32{}, map[graph.NodeID][]float32{}, map[graph.NodeID][]float32{}, batches}
 	for _, n := range t.g.Owners() { // those that lead to no head stay at zero
-		zeros := make([]float32, n.Conv().Filters)
-		out.Gate[n.ID], out.Weight[n.ID], out.Hessian[n.ID] = zeros, zeros, zeros
+		for _, m := range []map[graph.NodeID][]float32{out.Gate, out.Weight, out.Hessian} {
+			m[n.ID] = make([]float32, n.Conv().Filters)
+		}
 	}
 	b := float64(batches)
 	for _, l := range t.layers {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"yoloprune/datasets"
 	"yoloprune/datasets/batch"
@@ -34,11 +35,13 @@ const batchSize = 8
 // output channel.
 //
 // Small is the share of |a| < tau times the root mean square of the layer's
-// activations in the first batch. For ReLU and tau = 0 it would be the average
-// percentage of zeros of Hu et al., Network Trimming, 2016, arXiv:1607.03250,
-// section 3.1; leaky, mish and swish hardly ever give an exact zero.
+// activations in the first batch, and of a = 0 whatever that is. For ReLU and
+// tau = 0 it would be the average percentage of zeros of Hu et al., Network
+// Trimming, 2016, arXiv:1607.03250, section 3.1; leaky, mish and swish hardly
+// ever give an exact zero.
 //
-// A layer that leads to no head is not run, and has zeros.
+// A convolution that leads to no head is not run; it counts as one that puts out
+// zeros, all of them small.
 type Response struct {
 	Mean, MeanAbs, Small map[graph.NodeID][]float32
 	Images               int // that were measured
@@ -85,6 +88,16 @@ func Responses(g *graph.Graph, src datasets.Source, o Options) (*Response, error
 	return r, r.fill(g, layers)
 }
 
+func (o Options) check() error {
+	if o.Images < 0 {
+		return fmt.Errorf("statistics: images: %d; expected a number, or 0 for all", o.Images)
+	}
+	if !(o.Tau >= 0 && o.Tau <= math.MaxFloat32) {
+		return fmt.Errorf("statistics: tau: %g; expected a positive number, or 0 for %g", o.Tau, DefaultTau)
+	}
+	return nil
+}
+
 func (o Options) tau() float64 {
 	if o.Tau == 0 {
 		return DefaultTau
@@ -95,6 +108,9 @@ func (o Options) tau() float64 {
 // open reads full batches, as the recalibration of batch norms does, in the order
 // of the source; with fewer images a batch is as large as they are many.
 func open(g *graph.Graph, src datasets.Source, o Options) (*batch.Loader, int, error) {
+	if err := o.check(); err != nil {
+		return nil, 0, err
+	}
 	if o.Images > 0 && o.Images < src.Len() {
 		src = first{src, o.Images}
 	}
@@ -137,7 +153,7 @@ func (s *sums) add(net *engine.Inference, id graph.NodeID) {
 			a := max(v[i], -v[i])
 			sum += float64(v[i])
 			abs += float64(a)
-			if a < s.limit {
+			if a < s.limit || a == 0 {
 				small++
 			}
 		}
@@ -158,7 +174,7 @@ func (r *Response) fill(g *graph.Graph, layers map[graph.NodeID]*sums) error {
 		}
 		if s == nil {
 			zeros := make([]float64, n.Out.C)
-			s = &sums{sum: zeros, abs: zeros, small: zeros, values: 1}
+			s = &sums{sum: zeros, abs: zeros, small: slices.Repeat([]float64{1}, n.Out.C), values: 1}
 		}
 		r.Mean[n.ID], r.MeanAbs[n.ID], r.Small[n.ID] = over(s.sum, s.values), over(s.abs, s.values), over(s.small, s.values)
 		if err := finite(n, "response", r.MeanAbs[n.ID]); err != nil {

@@ -2,7 +2,7 @@ package engine
 
 import "yoloprune/yolo/graph"
 
-// Measured lists the layers whose outputs Channel hands out: those that compute
+// Measured lists the layers whose outputs Channels hands out: those that compute
 // something of their own and lead to a head. What a route, an upsampling or a
 // dropout passes on is theirs.
 func (i *Inference) Measured() []graph.NodeID {
