@@ -99,6 +99,12 @@ func (t stage) check(doc *document, report reporter) {
 	if t.Nesterov && t.Momentum == 0 {
 		report(at("nesterov"), "needs a momentum above 0")
 	}
+	if doc.has(at("optimizer")) && t.Optimizer == "adam" && !doc.has(at("weight_decay")) {
+		report(at("optimizer"), "adam needs weight_decay beside it: the default is adamw's, which does not go through the gradient; 0 or about 0.0005 suits adam")
+	}
+	if t.Nesterov && t.MomentumStyle == "darknet" {
+		report(at("momentum_style"), "darknet has no nesterov; leave one of the two out")
+	}
 	if !slices.IsSorted(t.Steps) {
 		report(at("steps"), "%v do not rise", t.Steps)
 	}

@@ -22,6 +22,8 @@ func (e *Experiment) setDefaults(section any) {
 			Epochs: 60, Batch: 8, Accumulate: 1,
 			Optimizer: "adamw", LR: 0.002, LRFinal: 0.02, Momentum: 0.9, Betas: [2]float64{0.9, 0.99}, WeightDecay: 0.02,
 			LRSchedule: "cosine", Steps: []float64{0.8, 0.9}, Scales: []float64{0.1, 0.1}, WarmupEpochs: 3,
+			MomentumStyle: "pytorch", Cycle: 0.25, CycleMult: 1, Power: 4,
+			Warmup: "linear", WarmupPower: 4, WarmupBiasLR: 0.1, WarmupMomentum: 0.8,
 			EMA: 0.998, EMARamp: 150, Clip: 10, BNMomentum: 0.03,
 			Mosaic: fair, MosaicOff: 0.1, Scale: 0.3, Flip: fair, HSV: [3]float64{0.015, 0.5, 0.35},
 			Loss:     Loss{Box: 3, Obj: 1, Class: 1, IoU: "ciou", AssignIoU: 0.213, Ignore: 0.7},

@@ -85,38 +85,50 @@ func (s Split) Paths(root string) (images, annotations string) {
 // rate is half of train's and its drop_alarm 0.05, and that sparsify runs to its
 // end and keeps its last weights.
 type Training struct {
-	Epochs      int        `yaml:"epochs" in:"[1,inf)"`
-	Batch       int        `yaml:"batch" in:"[1,4096]"`
-	Accumulate  int        `yaml:"accumulate" in:"[1,1024]"` // batches a step: their gradients are added up as if they were one
-	Optimizer   string     `yaml:"optimizer" choice:"sgd|adamw"`
-	LR          float64    `yaml:"lr" in:"(0,10]"`
-	LRFinal     float64    `yaml:"lr_final" in:"[0,1]"`     // where cosine ends, as a fraction of lr
-	Momentum    float64    `yaml:"momentum" in:"[0,1)"`     // sgd
-	Nesterov    bool       `yaml:"nesterov"`                // sgd
-	Betas       [2]float64 `yaml:"betas" in:"[0,1)"`        // adamw
-	WeightDecay float64    `yaml:"weight_decay" in:"[0,1]"` // of kernels only
+	Epochs        int        `yaml:"epochs" in:"[1,inf)"`
+	Batch         int        `yaml:"batch" in:"[1,4096]"`
+	Accumulate    int        `yaml:"accumulate" in:"[1,1024]"` // batches a step: their gradients are added up as if they were one
+	Optimizer     string     `yaml:"optimizer" choice:"sgd|adamw|adam"`
+	LR            float64    `yaml:"lr" in:"(0,10]"`
+	LRFinal       float64    `yaml:"lr_final" in:"[0,1]"`                     // where cosine and poly end, and sgdr's cycles, as a fraction of lr
+	Momentum      float64    `yaml:"momentum" in:"[0,1)"`                     // sgd
+	Nesterov      bool       `yaml:"nesterov"`                                // sgd
+	MomentumStyle string     `yaml:"momentum_style" choice:"pytorch|darknet"` // sgd: whether the momentum is taken before or after the step; the weights are the same but for rounding
+	Betas         [2]float64 `yaml:"betas" in:"[0,1)"`                        // adamw, adam
+	WeightDecay   float64    `yaml:"weight_decay" in:"[0,1]"`                 // of kernels only; adam adds it to the gradient
 	// The learning-rate schedule. In sparsify its key is lr_schedule, because
 	// schedule says there how the penalty changes.
-	LRSchedule   string     `yaml:"schedule" outer:"lr_schedule" choice:"cosine|steps|constant"`
-	Steps        []float64  `yaml:"steps" in:"(0,1)"`           // of schedule steps: fractions of the stage
-	Scales       []float64  `yaml:"scales" in:"(0,10]"`         // lr is multiplied by scales[i] from steps[i] on
-	WarmupEpochs float64    `yaml:"warmup_epochs" in:"[0,inf)"` // lr rises linearly; by default at most a tenth of the stage
-	EMA          float64    `yaml:"ema" in:"[0,1)"`             // decay of the averaged weights; 0: off
-	EMARamp      float64    `yaml:"ema_ramp" in:"(0,inf)"`      // updates: the decay is ema*(1-exp(-n/ema_ramp))
-	Clip         float64    `yaml:"clip" in:"[0,inf)"`          // largest gradient norm; 0: off
-	BNMomentum   float64    `yaml:"bn_momentum" in:"(0,1]"`     // of the running mean and variance
-	Mosaic       Chance     `yaml:"mosaic"`                     // four images in one
-	MosaicOff    float64    `yaml:"mosaic_off" in:"[0,1]"`      // last fraction of the stage without mosaic
-	Scale        float64    `yaml:"scale" in:"[0,1)"`           // the size changes by up to this fraction
-	Flip         Chance     `yaml:"flip"`                       // left to right
-	FlipVertical Chance     `yaml:"flip_vertical"`              // upside down
-	HSV          [3]float64 `yaml:"hsv" in:"[0,1]"`             // hue, saturation, value change by up to these fractions
-	Loss         Loss       `yaml:"loss"`
-	ValEvery     int        `yaml:"val_every" in:"[1,inf)"`   // epochs between two validations; the last is always validated
-	Patience     int        `yaml:"patience" in:"[0,inf)"`    // epochs without a better AP after which the stage ends; 0: it never does
-	Keep         string     `yaml:"keep" choice:"last|best"`  // the weights that the stage leaves: the last, or those of the best AP
-	DropAlarm    float64    `yaml:"drop_alarm" in:"[0,1]"`    // warn when the first AP is so much below that before the stage; 0: off
-	SpikeAlarm   float64    `yaml:"spike_alarm" in:"[0,inf)"` // warn when a step's loss is so many times the mean of those before it; 0: off
+	LRSchedule   string    `yaml:"schedule" outer:"lr_schedule" choice:"cosine|steps|constant|sgdr|poly"`
+	Steps        []float64 `yaml:"steps" in:"(0,1)"`           // of schedule steps: fractions of the stage
+	Scales       []float64 `yaml:"scales" in:"(0,10]"`         // lr is multiplied by scales[i] from steps[i] on
+	WarmupEpochs float64   `yaml:"warmup_epochs" in:"[0,inf)"` // by default at most a tenth of the stage
+	Cycle        float64   `yaml:"cycle" in:"(0,1]"`           // of schedule sgdr: the first cycle, as a fraction of the stage
+	CycleMult    int       `yaml:"cycle_mult" in:"[1,100]"`    // every cycle is so many times as long as the one before
+	Power        float64   `yaml:"power" in:"(0,100]"`         // of schedule poly: lr falls by (1 - done)^power
+	// How the rate rises in the warm-up: linear; burn-in, Darknet's, by
+	// (step/steps)^warmup_power; groups, YOLOv7's: that of the biases comes down
+	// from warmup_bias_lr, the others rise from 0 and sgd's momentum from
+	// warmup_momentum.
+	Warmup         string     `yaml:"warmup" choice:"linear|burn-in|groups"`
+	WarmupPower    float64    `yaml:"warmup_power" in:"(0,100]"`
+	WarmupBiasLR   float64    `yaml:"warmup_bias_lr" in:"[0,10]"`
+	WarmupMomentum float64    `yaml:"warmup_momentum" in:"[0,1)"`
+	EMA            float64    `yaml:"ema" in:"[0,1)"`         // decay of the averaged weights; 0: off
+	EMARamp        float64    `yaml:"ema_ramp" in:"(0,inf)"`  // updates: the decay is ema*(1-exp(-n/ema_ramp))
+	Clip           float64    `yaml:"clip" in:"[0,inf)"`      // largest gradient norm; 0: off
+	BNMomentum     float64    `yaml:"bn_momentum" in:"(0,1]"` // of the running mean and variance
+	Mosaic         Chance     `yaml:"mosaic"`                 // four images in one
+	MosaicOff      float64    `yaml:"mosaic_off" in:"[0,1]"`  // last fraction of the stage without mosaic
+	Scale          float64    `yaml:"scale" in:"[0,1)"`       // the size changes by up to this fraction
+	Flip           Chance     `yaml:"flip"`                   // left to right
+	FlipVertical   Chance     `yaml:"flip_vertical"`          // upside down
+	HSV            [3]float64 `yaml:"hsv" in:"[0,1]"`         // hue, saturation, value change by up to these fractions
+	Loss           Loss       `yaml:"loss"`
+	ValEvery       int        `yaml:"val_every" in:"[1,inf)"`   // epochs between two validations; the last is always validated
+	Patience       int        `yaml:"patience" in:"[0,inf)"`    // epochs without a better AP after which the stage ends; 0: it never does
+	Keep           string     `yaml:"keep" choice:"last|best"`  // the weights that the stage leaves: the last, or those of the best AP
+	DropAlarm      float64    `yaml:"drop_alarm" in:"[0,1]"`    // warn when the first AP is so much below that before the stage; 0: off
+	SpikeAlarm     float64    `yaml:"spike_alarm" in:"[0,inf)"` // warn when a step's loss is so many times the mean of those before it; 0: off
 	// A checkpoint is written after every epoch, and within one after so many
 	// steps or minutes; 0: not for that reason.
 	CheckpointSteps   int     `yaml:"checkpoint_steps" in:"[0,inf)"`

@@ -48,11 +48,11 @@ func (p *Plan) Reduce(g *graph.Graph) (*Reduction, error) {
 }
 
 // Renumber returns the plan for a network whose layers have the new numbers to,
-// without what it says of layers that have none, and without its skip list and
-// what it has reached, which are the other network's.
+// without what it says of layers that have none, and without its skip list, its
+// ratios by layer and what it has reached, which are the other network's.
 func (p *Plan) Renumber(to map[graph.NodeID]graph.NodeID) *Plan {
 	q := *p
-	q.Skip, q.Reached, q.Filters, q.Keep, q.Removed = nil, nil, nil, Keep{}, nil
+	q.Skip, q.Layers, q.Reached, q.Filters, q.Keep, q.Removed = nil, nil, nil, nil, Keep{}, nil
 	for _, id := range p.Removed {
 		if now, ok := to[id]; ok {
 			q.Removed = append(q.Removed, now)
@@ -301,6 +301,9 @@ func MakeWithBlocks(g *graph.Graph, b BlockOptions, o Options) (*Plan, []depgrap
 	if err := inner.complete(); err != nil {
 		return fail(err)
 	}
+	if o.Strategy == "layers" {
+		return fail(fmt.Errorf("layers: ratios by layer have no target that blocks could count towards: use another strategy"))
+	}
 	blocks, err := chooseBlocks(g, b)
 	if err != nil {
 		return fail(err)
@@ -316,12 +319,13 @@ func MakeWithBlocks(g *graph.Graph, b BlockOptions, o Options) (*Plan, []depgrap
 	if inner.Skip, err = renumberSkip(g, to, o.Skip); err != nil {
 		return fail(err)
 	}
-	inner.Latency = o.Latency.renumber(to)
+	inner.Latency, inner.Evidence = o.Latency.renumber(to), renumberEvidence(o.Evidence, to)
 	full, err := fullOf(g, o.Latency)
 	if err != nil {
 		return fail(err)
 	}
-	gone := newModel(rest, groups, inner.Latency).full.ratios(full).Of(o.Target.Quantity)
+	lost := newModel(rest, groups, inner.Latency).full.ratios(full)
+	gone := lost.Of(o.Target.Quantity)
 	if gone >= o.Target.Ratio {
 		return fail(fmt.Errorf("%s: the blocks alone remove %.4f, no less than the %v asked for: remove fewer blocks or cut no channels",
 			o.Target.key(), gone, o.Target.Ratio))
@@ -341,6 +345,7 @@ func MakeWithBlocks(g *graph.Graph, b BlockOptions, o Options) (*Plan, []depgrap
 	if err := p.completeRemoved(g); err != nil {
 		return fail(err)
 	}
+	p.Reached.Latency = 1 - (1-lost.Latency)*(1-q.Reached.Latency)
 	return p, groups, scores, nil
 }
 
@@ -360,6 +365,29 @@ func renumberSkip(g *graph.Graph, to map[graph.NodeID]graph.NodeID, entries []st
 		}
 	}
 	return out, nil
+}
+
+// renumberEvidence returns what was measured of the layers that have a new number.
+func renumberEvidence(e *importance.Evidence, to map[graph.NodeID]graph.NodeID) *importance.Evidence {
+	if e == nil {
+		return nil
+	}
+	moved := func(values map[graph.NodeID][]float32) map[graph.NodeID][]float32 {
+		if values == nil {
+			return nil
+		}
+		out := map[graph.NodeID][]float32{}
+		for id, v := range values {
+			if now, ok := to[id]; ok {
+				out[now] = v
+			}
+		}
+		return out
+	}
+	return &importance.Evidence{
+		MeanAbs: moved(e.MeanAbs), Small: moved(e.Small),
+		GateTaylor: moved(e.GateTaylor), WeightTaylor: moved(e.WeightTaylor), Hessian: moved(e.Hessian),
+	}
 }
 
 // chooseBlocks takes blocks, the lowest scores first, until there are enough.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"yoloprune/pruning/depgraph"
+	"yoloprune/pruning/importance"
 	"yoloprune/pruning/internal/graphtest"
 	"yoloprune/yolo/cost"
 	"yoloprune/yolo/graph"
@@ -143,6 +144,55 @@ func TestMakeWithBlocks(t *testing.T) {
 	}
 	o.Target.Ratio = 1.4
 	if _, _, _, err := MakeWithBlocks(g, BlockOptions{Count: 1}, o); err == nil || !strings.Contains(err.Error(), "1.4 is not in (0, 1)") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What was measured of layer 7 decides there, though it is layer 4 of the rest.
+func TestBlocksMoveEvidence(t *testing.T) {
+	g := twoBlocks()
+	e := &importance.Evidence{MeanAbs: map[graph.NodeID][]float32{}}
+	for _, n := range g.Convs() {
+		e.MeanAbs[n.ID] = slices.Repeat([]float32{9}, n.Conv().Filters)
+	}
+	e.MeanAbs[7] = []float32{9, 1, 9, 2, 9, 3, 9, 9}
+	o := Defaults(Target{Channels, 15. / 40}) // 12 with the block, 3 of layer 7
+	o.Criterion, o.Strategy, o.Align, o.Evidence = "response", "global", 1, e
+	p, _, _, err := MakeWithBlocks(g, BlockOptions{Count: 1}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(Keep{7: {0, 2, 4, 6, 7}}, p.Keep); d != "" {
+		t.Error(d)
+	}
+}
+
+// Every filter takes 1/8 ms: of 46 there are, 12 go with the block, and at least 11
+// more for half of the time.
+func TestBlocksAndLatency(t *testing.T) {
+	g := twoBlocks()
+	grid := Grid{In: []int{1}, Out: []int{1, 8}, MS: [][]float64{{.125, 1}}}
+	lat := &Latency{Scale: 1, Layers: map[graph.NodeID]Grid{}}
+	for _, n := range g.Convs() {
+		lat.Layers[n.ID] = grid
+	}
+	o := Defaults(Target{Time, .5})
+	o.Align, o.Latency, o.Strategy = 1, lat, "uniform"
+	p, _, _, err := MakeWithBlocks(g, BlockOptions{Count: 1}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for _, n := range g.Convs() {
+		if !slices.Contains(p.Removed, n.ID) {
+			left += len(p.Kept(n))
+		}
+	}
+	if want := 1 - float64(left)/46; math.Abs(p.Reached.Latency-want) > 1e-12 || want < .5 {
+		t.Errorf("latency: reached %v, want %v", p.Reached.Latency, want)
+	}
+	o.Strategy, o.Target, o.Layers = "layers", Target{}, map[string]float64{"0": .5}
+	if _, _, _, err := MakeWithBlocks(g, BlockOptions{Count: 1}, o); err == nil || !strings.Contains(err.Error(), "ratios by layer have no target") {
 		t.Errorf("got %v", err)
 	}
 }

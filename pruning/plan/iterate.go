@@ -3,12 +3,10 @@ package plan
 import (
 	"cmp"
 	"container/heap"
-	"fmt"
 	"maps"
 	"slices"
 
 	"yoloprune/pruning/importance"
-	"yoloprune/yolo/graph"
 )
 
 // iteration is the state of the strategy iterative: after every step only what
@@ -217,39 +215,4 @@ func (it *iteration) rerank(group int) {
 		}
 		it.c.order[i] = parts
 	}
-}
-
-// byLayer is the choice of the strategy layers.
-func (s *solver) byLayer() (*choice, error) {
-	c := s.newChoice()
-	c.scores, c.order = s.static.scores, s.static.order
-	named := map[int]string{}
-	for _, e := range slices.Sorted(maps.Keys(s.o.Layers)) {
-		ids, err := skipLayers(s.g, e)
-		if err != nil {
-			return nil, fmt.Errorf("layers: %q: %w", e, err)
-		}
-		found := 0
-		for i, gr := range s.groups {
-			if !slices.ContainsFunc(gr.Convs(), func(id graph.NodeID) bool { return slices.Contains(ids, id) }) {
-				continue
-			}
-			found++
-			if other, ok := named[i]; ok && s.o.Layers[other] != s.o.Layers[e] {
-				return nil, fmt.Errorf("layers: %q: %v, but %q: %v: both name %s", e, s.o.Layers[e], other, s.o.Layers[other], gr.Name())
-			}
-			if s.whole[i] != "" && s.o.Layers[e] > 0 {
-				return nil, fmt.Errorf("layers: %q: %s is kept whole: %s", e, gr.Name(), s.whole[i])
-			}
-			named[i] = e
-			for _, j := range s.slotsOf[i] {
-				c.n[j] = s.nearest(j, (1-s.o.Layers[e])*float64(s.slots[j].size()))
-			}
-		}
-		if found == 0 {
-			return nil, fmt.Errorf("layers: %q: none of these is a convolution whose filters can be cut", e)
-		}
-	}
-	s.settle(c.n)
-	return c, nil
 }

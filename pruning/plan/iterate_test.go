@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -75,6 +76,24 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// An entry that names fewer layers counts, and one that names many leaves out the
+// heads. Of 4 filters 1 goes of layer 0 and 2 of layer 1.
+func TestLayersByType(t *testing.T) {
+	g := chain()
+	o := options("layers", "", 0)
+	o.Target, o.Layers = Target{}, map[string]float64{"convolutional": .75, "0-1": .5, "convolutional-0": .25}
+	p, _, err := Make(g, build(t, g), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Keep[0]) != 3 || len(p.Keep[1]) != 2 || len(p.Keep) != 2 {
+		t.Errorf("keeps %v; want 3 filters of layer 0, 2 of layer 1", p.Keep)
+	}
+	if d := cmp.Diff(o.Layers, p.Layers); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestUniform(t *testing.T) {
 	g := chain()
 	p, _, err := Make(g, build(t, g), options("uniform", Channels, .5))
@@ -123,6 +142,23 @@ func TestLatencyTarget(t *testing.T) {
 	}
 }
 
+// Of 10 ms, 2 are not the convolutions', and 2 are left when layer 1 keeps one
+// filter.
+func TestLatencyOutOfReach(t *testing.T) {
+	g := chain()
+	flat := Grid{In: []int{4}, Out: []int{4}, MS: [][]float64{{1e-9}}}
+	o := options("uniform", Time, .7)
+	o.Floor = 0
+	o.Latency = &Latency{Rest: 2, Scale: 2, Layers: map[graph.NodeID]Grid{
+		0: flat, 2: flat, 1: {In: []int{4}, Out: []int{1, 4}, MS: [][]float64{{1, 4}}},
+	}}
+	_, _, err := Make(g, build(t, g), o)
+	want := "target.latency: 0.7 can not be reached: at most 0.6000 can be removed: 0.2000 of the time is not in the convolutions, and stays"
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
+
 // The filter grain leaves tied layers alone.
 func TestFilterGrain(t *testing.T) {
 	n := graphtest.New(3, 8, 8)
@@ -160,6 +196,11 @@ func TestFilterGrain(t *testing.T) {
 	}
 	if tied == 0 {
 		t.Error("nothing is tied in this network")
+	}
+	o.Target.Ratio = .9
+	_, _, err = Make(g, groups, o)
+	if want := "the grain filter keeps tied layers whole (0."; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v\nwant %s", err, want)
 	}
 }
 

@@ -60,7 +60,8 @@ type Options struct {
 	Normalize string // "" is none for the global strategies, layer for the others
 	Grain     string // "" is channel
 	Target    Target
-	// Layers gives fractions to the strategy layers, by entries as in Skip.
+	// Layers gives fractions to the strategy layers, by entries as in Skip. Of two
+	// that name the same group, the one that names fewer layers counts.
 	Layers map[string]float64
 	// Latency is needed for a target of latency.
 	Latency *Latency
@@ -222,14 +223,24 @@ var skipWords = "a layer (5), a range (3-7), a name or pattern (convolutional-5,
 // beforeHeads lists what the convolutions in front of the heads read.
 func beforeHeads(g *graph.Graph) []graph.NodeID {
 	var ids []graph.NodeID
+	seen := map[graph.NodeID]bool{graph.Input: true}
+	var follow func([]graph.NodeID)
+	follow = func(inputs []graph.NodeID) {
+		for _, id := range inputs {
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
+			n := g.Nodes[id]
+			if n.Conv() == nil {
+				follow(n.Inputs)
+			} else if n.Inputs[0] != graph.Input {
+				ids = append(ids, n.Inputs[0])
+			}
+		}
+	}
 	for _, h := range g.Heads() {
-		id := h.Inputs[0]
-		for id != graph.Input && g.Nodes[id].Conv() == nil {
-			id = g.Nodes[id].Inputs[0]
-		}
-		if id != graph.Input && g.Nodes[id].Inputs[0] != graph.Input {
-			ids = append(ids, g.Nodes[id].Inputs[0])
-		}
+		follow(h.Inputs)
 	}
 	return ids
 }

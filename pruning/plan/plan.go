@@ -29,7 +29,9 @@ type Plan struct {
 	Skip      []string `json:"skip,omitempty"`
 	Threshold float64  `json:"threshold,omitempty"`
 	Target    *Target  `json:"target,omitempty"`
-	Reached   *Ratios  `json:"reached,omitempty"`
+	// Layers are the fractions asked for by the strategy layers, as in Options.
+	Layers  map[string]float64 `json:"layers,omitempty"`
+	Reached *Ratios            `json:"reached,omitempty"`
 
 	// Filters is the number of filters that every convolution has before the
 	// cut; where it is not empty, it guards against another network's plan.

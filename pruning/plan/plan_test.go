@@ -307,7 +307,9 @@ func TestMakeErrors(t *testing.T) {
 		{layered("9", .5), `layers: "9": none of these is a convolution`},
 		{layered("30", .5), `layers: "30": none of these is a convolution`},
 		{layered("29", .5), `(layer 29) is kept whole: head`},
-		{layered("2", .5, "0-3", .25), `layers: "2": 0.5, but "0-3": 0.25: both name group 3 (layer 2)`},
+		{layered("2", .5, "convolutional-2", .25), `layers: "convolutional-2": 0.25, but "2": 0.5: both name group 3 (layer 2)`},
+		{layered("convolutional-29", .5), `(layer 29) is kept whole: head`},
+		{func(o *Options) { o.Strategy, o.Grain, o.Target.Ratio = "greedy", "filter", 0.999 }, "can not be reached: at most 0."},
 		{layered("2", 0), "removes no channel"},
 		{func(o *Options) { o.Skip = []string{"convolutional-["} }, "not a pattern"},
 		{func(o *Options) { o.Target.Quantity = "latency" }, "target.latency: no layer times were measured"},
@@ -384,6 +386,21 @@ func TestSkip(t *testing.T) {
 		if d := cmp.Diff(c.whole, whole); d != "" {
 			t.Errorf("skip %s: %s", c.skip, d)
 		}
+	}
+}
+
+// A head may read several convolutions at once.
+func TestBeforeHeads(t *testing.T) {
+	n := graphtest.New(3, 4, 4)
+	n.Conv(graph.Input, 8, 3, 1, graph.Leaky) // 0
+	n.Conv(0, 8, 3, 1, graph.Leaky)           // 1
+	n.Conv(1, 2, 1, 1, graph.Linear)          // 2
+	n.Conv(0, 4, 1, 1, graph.Linear)          // 3
+	n.Add(&graph.Route{Groups: 1}, 2, 3)      // 4
+	n.Add(&graph.Yolo{}, 4)                   // 5
+	got, err := SkipLayers(n.Graph, []string{"before-heads"})
+	if d := cmp.Diff([]graph.NodeID{1, 0}, got); d != "" || err != nil {
+		t.Error(err, d)
 	}
 }
 

@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -57,7 +58,7 @@ func MakeBy(g *graph.Graph, groups []depgraph.Group, o Options, by importance.Cr
 	if o.Grain != "channel" {
 		p.Grain = o.Grain
 	}
-	if o.Strategy != "layers" {
+	if p.Layers = maps.Clone(o.Layers); o.Strategy != "layers" {
 		p.Target = &o.Target
 	}
 	if err := p.Validate(g, groups); err != nil {
@@ -429,20 +430,38 @@ func (s *solver) checkFeasible() error {
 // explain says what holds the rest, and what would be gained by letting go.
 func (s *solver) explain(most float64) string {
 	var why []string
-	if len(s.o.Skip) > 0 {
-		o := s.o
-		o.Skip = nil
-		if free, err := newSolver(s.g, s.groups, o, s.crit); err == nil && free.most() > most {
-			why = append(why, fmt.Sprintf("the skip list keeps layers whole (%.4f without it)", free.most()))
+	for _, x := range []struct {
+		applies bool
+		text    string
+		loosen  func(*Options)
+	}{
+		{len(s.o.Skip) > 0, "the skip list keeps layers whole (%.4f without it)", func(o *Options) { o.Skip = nil }},
+		{s.o.Grain == "filter", "the grain filter keeps tied layers whole (%.4f with the grain channel)", func(o *Options) { o.Grain = "channel" }},
+		{true, fmt.Sprintf("every layer keeps a fraction of %v, in steps of %d filters (%%.4f with floor 0 and align 1)", s.o.Floor, s.o.Align),
+			func(o *Options) { o.Floor, o.Align = 0, 1 }},
+	} {
+		if !x.applies {
+			continue
+		}
+		if free := s.mostWith(x.loosen); free > most {
+			why = append(why, fmt.Sprintf(x.text, free))
 		}
 	}
-	loose := *s
-	m := *s.model
-	loose.model, m.slots = &m, slices.Clone(s.slots)
-	if loose.allow(1, 0); loose.most() > most {
-		why = append(why, fmt.Sprintf("every layer keeps a fraction of %v, in steps of %d filters (%.4f with floor 0 and align 1)", s.o.Floor, s.o.Align, loose.most()))
+	if s.o.Target.Quantity == Time && s.lat.Rest > 0 {
+		why = append(why, fmt.Sprintf("%.4f of the time is not in the convolutions, and stays", s.lat.Rest/s.full.ms))
 	}
 	return strings.Join(append(why, s.held()...), "; ")
+}
+
+// mostWith is most with other options.
+func (s *solver) mostWith(loosen func(*Options)) float64 {
+	o := s.o
+	loosen(&o)
+	free, err := newSolver(s.g, s.groups, o, s.crit)
+	if err != nil {
+		return 0
+	}
+	return free.most()
 }
 
 // held lists the layers that the network or the criterion keeps whole.

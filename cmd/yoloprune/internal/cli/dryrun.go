@@ -9,7 +9,8 @@ import (
 	"yoloprune/yolo/cost"
 )
 
-// dryRun prints the resolved experiment, the layers and the stages.
+// dryRun prints the resolved experiment, the layers, the cuts and
+// the stages.
 func (a *app) dryRun(e *configs.Experiment) error {
 	o, err := pipeline.Plan(e, a.say, a.warn)
 	if err != nil {
@@ -21,6 +22,9 @@ func (a *app) dryRun(e *configs.Experiment) error {
 	fmt.Fprintln(a.out)
 	if err := a.statTable(o.Graph, cost.Of(o.Graph)); err != nil {
 		return err
+	}
+	for _, c := range o.Cuts {
+		fmt.Fprintln(a.out, c)
 	}
 	_, err = fmt.Fprintf(a.out, "stages: %s\n", strings.Join(o.Stages, ", "))
 	return err

@@ -120,7 +120,7 @@ func (f *pruneFlags) register(c *cobra.Command) {
 	c.Flags().IntVar(&f.blocks, "blocks", 0, "take out so many whole blocks, those that score lowest, before channels are cut")
 	c.Flags().IntVar(&f.plan.Align, "align", f.plan.Align, "kept channels are a multiple of it")
 	c.Flags().Float64Var(&f.plan.Floor, "floor", f.plan.Floor, "fraction that every layer keeps at least")
-	c.Flags().StringVar(&f.skip, "skip", "", "layers to leave alone: indices, ranges and types, such as 0,5-9,heads")
+	c.Flags().StringVar(&f.skip, "skip", "", "layers to leave alone: indices, ranges, types and patterns, such as 0,5-9,shortcut,convolutional-1?; before-heads is what the heads read")
 	c.Flags().StringVar(&f.fold, "fold", string(surgery.Beta), "what stands for a removed channel: none, beta, expected, or measured, with --images")
 	c.Flags().StringVar(&f.images, "images", "", "folder of images for recalibration")
 	c.Flags().StringVar(&f.annotations, "annotations", "", "their COCO annotations")

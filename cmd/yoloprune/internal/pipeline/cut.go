@@ -52,18 +52,54 @@ func ask(p configs.Prune, seed uint64, threads int) Ask {
 	}
 }
 
-// checkCut plans the first cut with the weights at hand and forgets it: a target
-// that cannot be reached, or a layer that is not there, is told before hours of
-// training. What a criterion measures on images, and times, are left out.
+// checkCut tells before hours of training what is wrong with the cuts. Only the
+// first can be tried; of the later ones the network is not known yet.
 func (r *Run) checkCut() error {
-	if len(r.exp.Prune) == 0 {
-		return nil
+	for i, p := range r.exp.Prune {
+		if err := ask(p, r.exp.Seed, r.exp.Threads).checkStrategy(); err != nil {
+			return r.exp.Errorf(r.exp.CutPath(i)+".strategy", "%v", err)
+		}
+		if r.takenUp("prune" + suffix(i)) {
+			continue
+		}
+		if i == 0 {
+			if err := r.tryCut(p); err != nil {
+				return err
+			}
+		} else if p.Plan != "" {
+			if _, err := plan.Read(p.Plan); err != nil {
+				return r.exp.Errorf(r.exp.CutPath(i)+".plan", "%v", err)
+			}
+		}
 	}
-	a := ask(r.exp.Prune[0], r.exp.Seed, r.exp.Threads)
+	return nil
+}
+
+// takenUp says whether a run that goes on takes up a stage's earlier result.
+func (r *Run) takenUp(folder string) bool {
+	if !r.o.Resume {
+		return false
+	}
+	for _, s := range r.all() {
+		if s.folder != "" && !r.done(s) {
+			return false
+		}
+		if s.folder == folder {
+			return true
+		}
+	}
+	return false
+}
+
+// tryCut plans the first cut with the weights at hand and forgets it: a target
+// that cannot be reached, a layer that is not there or a plan of another network
+// is found so. What a criterion measures on images, and times, are left out.
+func (r *Run) tryCut(p configs.Prune) error {
+	path := r.exp.CutPath(0)
+	a := ask(p, r.exp.Seed, r.exp.Threads)
 	images, _ := importance.Needs(a.Options.Criterion)
-	fold := r.exp.Prune[0].Fold
-	if (images || NeedsJudge(a.Options.Strategy) || fold == string(surgery.Measured)) && r.exp.Data.Train == nil {
-		return r.exp.Errorf(r.exp.CutPath(0), "criterion %s, strategy %s and fold %s measure on training images, and data.train is missing", a.Options.Criterion, a.Options.Strategy, fold)
+	if (images || NeedsJudge(a.Options.Strategy) || p.Fold == string(surgery.Measured)) && r.exp.Data.Train == nil {
+		return r.exp.Errorf(path, "criterion %s, strategy %s and fold %s measure on training images, and data.train is missing", a.Options.Criterion, a.Options.Strategy, p.Fold)
 	}
 	if images {
 		a.Options.Criterion = "random"
@@ -74,8 +110,14 @@ func (r *Run) checkCut() error {
 	if NeedsJudge(a.Options.Strategy) {
 		a.Options.Strategy = "greedy"
 	}
+	switch {
+	case a.File != "":
+		path += ".plan"
+	case a.Blocks > 0 && a.Options.Target.Ratio == 0:
+		path += ".blocks"
+	}
 	if _, err := a.once(r.g); err != nil {
-		return r.exp.Errorf(r.exp.CutPath(0), "%v", err)
+		return r.exp.Errorf(path, "%v", err)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 // Outline is what a run would do.
 type Outline struct {
 	Graph  *graph.Graph
+	Cuts   []string // what each is asked to remove
 	Stages []string
 }
 
@@ -26,6 +27,9 @@ func Plan(exp *configs.Experiment, say, warn func(string, ...any)) (*Outline, er
 	o := &Outline{}
 	for _, s := range list {
 		o.Stages = append(o.Stages, s.name)
+	}
+	for i, p := range exp.Prune {
+		o.Cuts = append(o.Cuts, "prune"+suffix(i)+": "+ask(p, exp.Seed, exp.Threads).String())
 	}
 	names := toy.Names
 	if exp.Data.Format != "toy" {

@@ -48,18 +48,56 @@ func (a Ask) Plan(g *graph.Graph) (*Planned, error) {
 	return a.once(g)
 }
 
+// String says what is asked for.
+func (a Ask) String() string {
+	switch {
+	case a.File != "":
+		return "the plan " + a.File
+	case a.Blocks > 0 && a.Options.Target.Ratio == 0:
+		return wholeBlocks(a.Blocks)
+	}
+	text := fmt.Sprintf("%s, by %s, %s", channels(a.Options), a.Options.Criterion, a.Options.Strategy)
+	if a.Blocks > 0 {
+		return wholeBlocks(a.Blocks) + " and " + text
+	}
+	return text
+}
+
+func wholeBlocks(n int) string {
+	if n == 1 {
+		return "1 block"
+	}
+	return fmt.Sprintf("%d blocks", n)
+}
+
+func channels(o plan.Options) string {
+	if o.Strategy == "layers" {
+		return "fractions by layer"
+	}
+	return fmt.Sprintf("%.1f %% of %s", 100*o.Target.Ratio, o.Target.Quantity)
+}
+
 func (a Ask) once(g *graph.Graph) (*Planned, error) {
+	if err := a.checkStrategy(); err != nil {
+		return nil, err
+	}
 	switch {
 	case a.File != "":
 		return ReadPlan(g, a.File)
-	case a.Blocks > 0 && NeedsJudge(a.Options.Strategy):
-		return nil, fmt.Errorf("blocks: the strategy %s cuts channels only; take another, or cut in two steps", a.Options.Strategy)
 	case a.Blocks > 0:
 		return makeBlockPlan(g, a.Blocks, a.Options)
 	case NeedsJudge(a.Options.Strategy):
 		return a.judged(g)
 	}
 	return makePlan(g, a.Options)
+}
+
+// checkStrategy refuses a strategy that has to judge plans, for blocks.
+func (a Ask) checkStrategy() error {
+	if a.File == "" && a.Blocks > 0 && NeedsJudge(a.Options.Strategy) {
+		return fmt.Errorf("blocks: the strategy %s cuts channels only; take another, or cut in two steps", a.Options.Strategy)
+	}
+	return nil
 }
 
 // makePlan finds the plan that the options ask for.
@@ -72,11 +110,7 @@ func makePlan(g *graph.Graph, o plan.Options) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	asked := fmt.Sprintf("asked for %.1f %% of %s, removed", 100*o.Target.Ratio, o.Target.Quantity)
-	if o.Strategy == "layers" {
-		asked = "asked for fractions by layer, removed"
-	}
-	return planned(g, groups, p, &scores, asked)
+	return planned(g, groups, p, &scores, "asked for "+channels(o)+", removed")
 }
 
 // makeBlockPlan takes out the n blocks that score lowest, and then channels up to
@@ -93,13 +127,13 @@ func makeBlockPlan(g *graph.Graph, n int, o plan.Options) (*Planned, error) {
 		if err != nil {
 			return nil, err
 		}
-		return planned(g, groups, p, nil, fmt.Sprintf("asked for %d blocks, removed", n))
+		return planned(g, groups, p, nil, "asked for "+wholeBlocks(n)+", removed")
 	}
 	p, _, _, err := plan.MakeWithBlocks(g, b, o)
 	if err != nil {
 		return nil, err
 	}
-	return planned(g, groups, p, nil, fmt.Sprintf("asked for %d blocks and %.1f %% of %s, removed", n, 100*o.Target.Ratio, o.Target.Quantity))
+	return planned(g, groups, p, nil, "asked for "+wholeBlocks(n)+" and "+channels(o)+", removed")
 }
 
 // ReadPlan reads a plan that was written for g, by hand or from other weights.
@@ -140,9 +174,17 @@ func (p *Planned) Summary() string {
 	if n := len(p.Plan.Removed); n > 0 {
 		layers = fmt.Sprintf("%d of %d layers, ", n, len(p.Rows))
 	}
-	return fmt.Sprintf("%s %s%.1f %% of channels (%d to %d), %.1f %% of FLOPs (%.3f to %.3f G at %dx%d) and %.1f %% of parameters",
+	return fmt.Sprintf("%s %s%.1f %% of channels (%d to %d), %.1f %% of FLOPs (%.3f to %.3f G at %dx%d) and %.1f %% of parameters%s",
 		p.asked, layers, 100*r.Channels, p.before, p.after,
-		100*r.FLOPs, flops, flops*(1-r.FLOPs), p.total.InputW, p.total.InputH, 100*r.Params)
+		100*r.FLOPs, flops, flops*(1-r.FLOPs), p.total.InputW, p.total.InputH, 100*r.Params, p.reached())
+}
+
+// reached says what became of a target that the rest of the summary is silent of.
+func (p *Planned) reached() string {
+	if t := p.Plan.Target; t != nil && (t.Quantity == plan.Bytes || t.Quantity == plan.Time) {
+		return fmt.Sprintf("; %.1f %% of %s", 100*p.Plan.Reached.Of(t.Quantity), t.Quantity)
+	}
+	return ""
 }
 
 // Write writes groups.json, scores.json, layers.json and plan.json into dir.

@@ -153,9 +153,13 @@ func known(x float64) float64 {
 func options(t configs.Training, s *configs.Sparsify) loop.Options {
 	o := loop.Options{
 		Epochs: t.Epochs, Batch: t.Batch, Optimizer: t.Optimizer, LR: t.LR,
-		AdamW:      optim.AdamWOptions{Beta1: t.Betas[0], Beta2: t.Betas[1], WeightDecay: t.WeightDecay},
-		SGD:        optim.SGDOptions{Momentum: t.Momentum, WeightDecay: t.WeightDecay, Nesterov: t.Nesterov},
-		Rate:       loop.Rate{Schedule: t.LRSchedule, WarmupEpochs: t.WarmupEpochs, Final: t.LRFinal, Steps: t.Steps, Scales: t.Scales},
+		AdamW: optim.AdamWOptions{Beta1: t.Betas[0], Beta2: t.Betas[1], WeightDecay: t.WeightDecay},
+		SGD:   optim.SGDOptions{Momentum: t.Momentum, WeightDecay: t.WeightDecay, Nesterov: t.Nesterov, Darknet: t.MomentumStyle == "darknet"},
+		Rate: loop.Rate{
+			Schedule: t.LRSchedule, WarmupEpochs: t.WarmupEpochs, Final: t.LRFinal, Steps: t.Steps, Scales: t.Scales,
+			Power: t.Power, Cycle: t.Cycle, CycleMult: t.CycleMult,
+			Warmup: t.Warmup, WarmupPower: t.WarmupPower, WarmupBias: t.WarmupBiasLR, WarmupMomentum: t.WarmupMomentum,
+		},
 		Clip:       t.Clip,
 		EMA:        t.EMA,
 		EMARamp:    t.EMARamp,

@@ -74,7 +74,10 @@ func TestOptionsOfSparsify(t *testing.T) {
 	e, err := configs.Parse("x.yaml", []byte(`
 model: {arch: yolov4-tiny}
 data: {format: toy}
-train: {accumulate: 4, checkpoint_steps: 7, checkpoint_minutes: 1.5}
+train:
+  {accumulate: 4, checkpoint_steps: 7, checkpoint_minutes: 1.5, patience: 3, drop_alarm: 0.5, spike_alarm: 2,
+   optimizer: sgd, lr: 0.1, weight_decay: 0, momentum_style: darknet,
+   schedule: sgdr, cycle: 0.5, cycle_mult: 2, power: 3, warmup: groups, warmup_epochs: 2, warmup_power: 5, warmup_bias_lr: 0.3, warmup_momentum: 0.7}
 sparsify: {method: proximal, strength: 0.25, schedule: local, beta: 3}
 `), nil)
 	if err != nil {
@@ -83,6 +86,19 @@ sparsify: {method: proximal, strength: 0.25, schedule: local, beta: 3}
 	o := options(e.Sparsify.Training, e.Sparsify)
 	if want := (&loop.Sparsity{Method: "proximal", Strength: 0.25, Schedule: "local", Beta: 3}); !reflect.DeepEqual(o.Sparsity, want) {
 		t.Errorf("sparsity %+v, want %+v", o.Sparsity, want)
+	}
+	want := loop.Rate{
+		Schedule: "sgdr", Cycle: 0.5, CycleMult: 2, Power: 3, Final: 0.02, Steps: []float64{0.8, 0.9}, Scales: []float64{0.1, 0.1},
+		Warmup: "groups", WarmupEpochs: 2, WarmupPower: 5, WarmupBias: 0.3, WarmupMomentum: 0.7,
+	}
+	if !reflect.DeepEqual(o.Rate, want) {
+		t.Errorf("rate %+v, want %+v", o.Rate, want)
+	}
+	if o.Optimizer != "sgd" || !o.SGD.Darknet || o.Patience != 0 || o.DropAlarm != 0.5 || o.SpikeAlarm != 2 {
+		t.Errorf("optimizer %s %+v, patience %d, alarms %g and %g", o.Optimizer, o.SGD, o.Patience, o.DropAlarm, o.SpikeAlarm)
+	}
+	if o := options(*e.Train, nil); o.Patience != 3 || o.Sparsity != nil {
+		t.Errorf("train: patience %d, sparsity %v", o.Patience, o.Sparsity)
 	}
 	if o.Accumulate != 4 || o.CheckpointSteps != 7 || o.CheckpointTime != 90*time.Second {
 		t.Errorf("accumulate %d, checkpoints every %d steps and %v; want 4, 7, 90 s", o.Accumulate, o.CheckpointSteps, o.CheckpointTime)
