@@ -247,22 +247,31 @@ func (r *Run) readLayers() error {
 }
 
 // joinCuts takes the state before from the earlier cuts, if there were any.
+// Layers that an earlier cut removed as a whole, which then have no channels,
+// are not among the later ones.
 func joinCuts(path string, earlier, later []Layer) ([]Layer, error) {
 	if earlier == nil {
 		return later, nil
 	}
-	if len(earlier) != len(later) {
-		return nil, &FormatError{File: path, Msg: fmt.Sprintf("%d layers; expected %d as in the cut before it", len(later), len(earlier))}
+	gone := func(l Layer) bool { return l.After == 0 }
+	if left := len(slices.DeleteFunc(slices.Clone(earlier), gone)); left != len(later) {
+		return nil, &FormatError{File: path, Msg: fmt.Sprintf("%d layers; expected %d as in the cut before it", len(later), left)}
 	}
-	for i, l := range later {
-		was := earlier[i]
+	joined := slices.Clone(earlier)
+	for i, was := range earlier {
+		if gone(was) {
+			continue
+		}
+		l := later[0]
+		later = later[1:]
 		if was.After != l.Before || was.Type != l.Type {
 			return nil, &FormatError{File: path, Msg: fmt.Sprintf("layer %d: %s with %d channels before the cut; expected %s with %d as the cut before it left",
 				l.Index, l.Type, l.Before, was.Type, was.After)}
 		}
-		later[i].Before, later[i].MACsBefore, later[i].ParamsBefore = was.Before, was.MACsBefore, was.ParamsBefore
+		l.Index, l.Before, l.MACsBefore, l.ParamsBefore = was.Index, was.Before, was.MACsBefore, was.ParamsBefore
+		joined[i] = l
 	}
-	return later, nil
+	return joined, nil
 }
 
 func parseLayers(path string, data []byte) ([]Layer, error) {
