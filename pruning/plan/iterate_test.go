@@ -230,3 +230,28 @@ func TestMakeBy(t *testing.T) {
 		}
 	}
 }
+
+// A plan says how it was found, as far as that is not the usual way.
+func TestPlanSaysHow(t *testing.T) {
+	g := chain()
+	groups := build(t, g)
+	for _, c := range []struct {
+		change           func(*Options)
+		combine, members string
+		seed             uint64
+	}{
+		{func(*Options) {}, "", "", 0},
+		{func(o *Options) { o.Combine, o.Members, o.Seed = "sum", "none", 3 }, "", "", 0},
+		{func(o *Options) { o.Combine, o.Members, o.Criterion, o.Seed = "max", "layer", "random", 3 }, "max", "layer", 3},
+	} {
+		o := options("greedy", Channels, .5)
+		c.change(&o)
+		p, _, err := Make(g, groups, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Combine != c.combine || p.Members != c.members || p.Seed != c.seed {
+			t.Errorf("combine %q, members %q, seed %d; want %q, %q, %d", p.Combine, p.Members, p.Seed, c.combine, c.members, c.seed)
+		}
+	}
+}

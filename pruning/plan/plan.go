@@ -21,6 +21,9 @@ const Version = 1
 type Plan struct {
 	Version   int      `json:"version"`
 	Criterion string   `json:"criterion,omitempty"`
+	Combine   string   `json:"combine,omitempty"` // how tied layers' scores added up; empty for their sum
+	Members   string   `json:"members,omitempty"` // how each layer's were normalised before; empty for not
+	Seed      uint64   `json:"seed,omitempty"`    // of the criterion random and of the strategy search
 	Strategy  string   `json:"strategy,omitempty"`
 	Normalize string   `json:"normalize,omitempty"`
 	Grain     string   `json:"grain,omitempty"` // filter; empty for channel

@@ -53,6 +53,10 @@ func MakeBy(g *graph.Graph, groups []depgraph.Group, o Options, by importance.Cr
 	}
 	p := New(g, groups, s.masks(c))
 	p.Reached.Latency = s.ratios(c.n).Latency
+	p.Combine, p.Members = stated(o.Combine, "sum"), stated(o.Members, "none")
+	if o.Criterion == "random" {
+		p.Seed = o.Seed
+	}
 	p.Criterion, p.Strategy, p.Normalize = by.Name(), o.Strategy, o.Normalize
 	p.Align, p.Floor, p.Skip, p.Threshold = o.Align, o.Floor, slices.Clone(o.Skip), threshold
 	if o.Grain != "channel" {
@@ -65,6 +69,14 @@ func MakeBy(g *graph.Graph, groups []depgraph.Group, o Options, by importance.Cr
 		return fail(err)
 	}
 	return p, importance.Scores{Criterion: by.Name(), Values: c.scores, Unscored: s.whole}, nil
+}
+
+// stated is a word that is not the default.
+func stated(word, usual string) string {
+	if word == usual {
+		return ""
+	}
+	return word
 }
 
 // solve finds the choice, and the threshold that led to it, if there is one.

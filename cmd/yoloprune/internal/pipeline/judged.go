@@ -72,6 +72,9 @@ func (a Ask) judged(g *graph.Graph) (*Planned, error) {
 		return nil, err
 	}
 	p.Criterion, p.Strategy, p.Normalize = a.Options.Criterion, a.Options.Strategy, ""
+	if a.Options.Strategy == StrategySearch {
+		p.Seed = a.Options.Seed
+	}
 	t := a.Options.Target
 	return planned(g, groups, p, &scores, fmt.Sprintf("asked for %.1f %% of %s, removed", 100*t.Ratio, t.Quantity))
 }
