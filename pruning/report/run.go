@@ -248,13 +248,15 @@ func (r *Run) readLayers() error {
 
 // joinCuts takes the state before from the earlier cuts, if there were any.
 // Layers that an earlier cut removed as a whole, which then have no channels,
-// are not among the later ones.
+// are not among the later ones; there may be routes in their place.
 func joinCuts(path string, earlier, later []Layer) ([]Layer, error) {
 	if earlier == nil {
 		return later, nil
 	}
 	gone := func(l Layer) bool { return l.After == 0 }
-	if left := len(slices.DeleteFunc(slices.Clone(earlier), gone)); left != len(later) {
+	left := len(slices.DeleteFunc(slices.Clone(earlier), gone))
+	more := len(later) - left // the routes that stand for removed layers
+	if more < 0 || left == len(earlier) && more > 0 {
 		return nil, &FormatError{File: path, Msg: fmt.Sprintf("%d layers; expected %d as in the cut before it", len(later), left)}
 	}
 	joined := slices.Clone(earlier)
@@ -262,17 +264,27 @@ func joinCuts(path string, earlier, later []Layer) ([]Layer, error) {
 		if gone(was) {
 			continue
 		}
+		for more > 0 && later[0].Type == "route" && !later[0].follows(was) {
+			later, more = later[1:], more-1
+		}
 		l := later[0]
 		later = later[1:]
-		if was.After != l.Before || was.Type != l.Type {
+		if !l.follows(was) {
 			return nil, &FormatError{File: path, Msg: fmt.Sprintf("layer %d: %s with %d channels before the cut; expected %s with %d as the cut before it left",
 				l.Index, l.Type, l.Before, was.Type, was.After)}
 		}
 		l.Index, l.Before, l.MACsBefore, l.ParamsBefore = was.Index, was.Before, was.MACsBefore, was.ParamsBefore
 		joined[i] = l
 	}
+	if len(later) > 0 {
+		l := later[0]
+		return nil, &FormatError{File: path, Msg: fmt.Sprintf("layer %d: %s; expected no more layers, as the cut before it left", l.Index, l.Type)}
+	}
 	return joined, nil
 }
+
+// follows says whether l can be what an earlier cut left of a layer.
+func (l Layer) follows(was Layer) bool { return l.Type == was.Type && l.Before == was.After }
 
 func parseLayers(path string, data []byte) ([]Layer, error) {
 	var layers []Layer

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // runFolder makes a run folder as the pipeline leaves it: yolov4-tiny at half
@@ -328,6 +330,51 @@ func TestLoadCutsThatDoNotFollow(t *testing.T) {
 		writeJSON(t, filepath.Join(dir, "prune-2", "layers.json"), c.second)
 		if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "prune-2/layers.json: "+c.want) {
 			t.Errorf("error %v, want one with %q", err, c.want)
+		}
+	}
+}
+
+// A block of layers 2 and 3 goes; a route that stands for it is in the network
+// that the second cut reads, and is no layer of the first.
+func TestLoadCutsAfterABlock(t *testing.T) {
+	conv := func(i, before, after int) Layer {
+		return Layer{Index: i, Type: "convolutional", Before: before, After: after}
+	}
+	route := func(i, channels int) Layer { return Layer{Index: i, Type: "route", Before: channels, After: channels} }
+	gone := func(l Layer) Layer { l.After = 0; return l }
+	first := []Layer{conv(0, 8, 8), conv(1, 4, 4), gone(route(2, 8)), gone(conv(3, 8, 8)), route(4, 8), conv(5, 6, 5)}
+	for _, c := range []struct {
+		what   string
+		second []Layer
+		want   []Layer
+		err    string
+	}{
+		{"no route", []Layer{conv(0, 8, 7), conv(1, 4, 3), route(2, 8), conv(3, 5, 2)},
+			[]Layer{conv(0, 8, 7), conv(1, 4, 3), gone(route(2, 8)), gone(conv(3, 8, 8)), route(4, 8), conv(5, 6, 2)}, ""},
+		{"a route like the one behind it", []Layer{conv(0, 8, 7), conv(1, 4, 3), route(2, 8), route(3, 8), conv(4, 5, 2)},
+			[]Layer{conv(0, 8, 7), conv(1, 4, 3), gone(route(2, 8)), gone(conv(3, 8, 8)), route(4, 8), conv(5, 6, 2)}, ""},
+		{"a route of other channels", []Layer{conv(0, 8, 7), route(1, 4), conv(2, 4, 3), route(3, 8), conv(4, 5, 2)},
+			[]Layer{conv(0, 8, 7), conv(1, 4, 3), gone(route(2, 8)), gone(conv(3, 8, 8)), route(4, 8), conv(5, 6, 2)}, ""},
+		{"too few", []Layer{conv(0, 8, 7), conv(1, 4, 3), conv(2, 5, 2)}, nil, "3 layers; expected 4 as in the cut before it"},
+		{"a convolution more", []Layer{conv(0, 8, 7), conv(1, 4, 3), conv(2, 8, 8), route(3, 8), conv(4, 5, 2)}, nil,
+			"layer 2: convolutional with 8 channels before the cut; expected route with 8"},
+		{"a convolution behind the last", []Layer{conv(0, 8, 7), conv(1, 4, 3), route(2, 8), conv(3, 5, 2), conv(4, 5, 2)}, nil,
+			"layer 4: convolutional; expected no more layers"},
+	} {
+		dir := runFolder(t, "run")
+		writeJSON(t, filepath.Join(dir, "prune", "layers.json"), first)
+		writeJSON(t, filepath.Join(dir, "prune-2", "layers.json"), c.second)
+		r, err := Load(dir)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), "prune-2/layers.json: "+c.err) {
+				t.Errorf("%s: error %v, want one with %q", c.what, err, c.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+		} else if diff := cmp.Diff(c.want, r.Layers); diff != "" {
+			t.Errorf("%s: want - got +:\n%s", c.what, diff)
 		}
 	}
 }

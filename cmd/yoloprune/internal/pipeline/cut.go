@@ -52,25 +52,61 @@ func ask(p configs.Prune, seed uint64, threads int) Ask {
 	}
 }
 
-// checkCut tells before hours of training what is wrong with the cuts. Only the
-// first can be tried; of the later ones the network is not known yet.
+// checkCut tells before hours of training what is wrong with the cuts. Each is
+// tried on what those before it leave. Which channels and blocks that is depends
+// on weights that are not trained yet; where it matters, there is a warning only.
 func (r *Run) checkCut() error {
 	for i, p := range r.exp.Prune {
-		if err := ask(p, r.exp.Seed, r.exp.Threads).checkStrategy(); err != nil {
-			return r.exp.Errorf(r.exp.CutPath(i)+".strategy", "%v", err)
+		if err := r.checkAsk(i, p); err != nil {
+			return err
 		}
-		if r.takenUp("prune" + suffix(i)) {
+	}
+	g, sure := r.g, true
+	for i, p := range r.exp.Prune {
+		if folder := "prune" + suffix(i); r.takenUp(folder) {
+			left, _, err := darknet.Load(r.path(folder, "pruned.cfg"), r.path(folder, "pruned.weights"))
+			if err != nil {
+				return nil // the stage tells what can be done
+			}
+			g, sure = left, true
 			continue
 		}
-		if i == 0 {
-			if err := r.tryCut(p); err != nil {
-				return err
-			}
-		} else if p.Plan != "" {
-			if _, err := plan.Read(p.Plan); err != nil {
-				return r.exp.Errorf(r.exp.CutPath(i)+".plan", "%v", err)
-			}
+		planned, err := r.tryCut(g, p)
+		switch {
+		case err != nil && sure:
+			return r.exp.Errorf(askedAt(r.exp.CutPath(i), p), "%v", err)
+		case err != nil && p.Plan == "":
+			r.warn("%s: with the weights at hand this cut can not be made of what is left by those before it: %v", r.exp.CutPath(i), err)
+			return nil
+		case err != nil || i == len(r.exp.Prune)-1:
+			return nil
 		}
+		sure = sure && p.Plan != ""
+		if g, err = surgery.Apply(g, planned.Plan, surgery.Options{Fold: surgery.None}); err != nil {
+			return r.exp.Errorf(r.exp.CutPath(i), "%v", err)
+		}
+	}
+	return nil
+}
+
+// checkAsk finds what no network can mend.
+func (r *Run) checkAsk(i int, p configs.Prune) error {
+	path, a := r.exp.CutPath(i), ask(p, r.exp.Seed, r.exp.Threads)
+	if err := a.checkStrategy(); err != nil {
+		return r.exp.Errorf(path+".strategy", "%v", err)
+	}
+	if r.takenUp("prune" + suffix(i)) {
+		return nil
+	}
+	images, _ := importance.Needs(a.Options.Criterion)
+	if (images || NeedsJudge(a.Options.Strategy) || p.Fold == string(surgery.Measured)) && r.exp.Data.Train == nil {
+		return r.exp.Errorf(path, "criterion %s, strategy %s and fold %s measure on training images, and data.train is missing", a.Options.Criterion, a.Options.Strategy, p.Fold)
+	}
+	if p.Plan == "" {
+		return nil
+	}
+	if _, err := plan.Read(p.Plan); err != nil {
+		return r.exp.Errorf(path+".plan", "%v", err)
 	}
 	return nil
 }
@@ -91,17 +127,12 @@ func (r *Run) takenUp(folder string) bool {
 	return false
 }
 
-// tryCut plans the first cut with the weights at hand and forgets it: a target
-// that cannot be reached, a layer that is not there or a plan of another network
-// is found so. What a criterion measures on images, and times, are left out.
-func (r *Run) tryCut(p configs.Prune) error {
-	path := r.exp.CutPath(0)
+// tryCut plans a cut of g with the weights at hand: a target that cannot be
+// reached, a layer that is not there or a plan of another network is found so.
+// What a criterion measures on images, and times, are left out.
+func (r *Run) tryCut(g *graph.Graph, p configs.Prune) (*Planned, error) {
 	a := ask(p, r.exp.Seed, r.exp.Threads)
-	images, _ := importance.Needs(a.Options.Criterion)
-	if (images || NeedsJudge(a.Options.Strategy) || p.Fold == string(surgery.Measured)) && r.exp.Data.Train == nil {
-		return r.exp.Errorf(path, "criterion %s, strategy %s and fold %s measure on training images, and data.train is missing", a.Options.Criterion, a.Options.Strategy, p.Fold)
-	}
-	if images {
+	if images, _ := importance.Needs(a.Options.Criterion); images {
 		a.Options.Criterion = "random"
 	}
 	if a.Options.Target.Quantity == plan.Time {
@@ -110,16 +141,18 @@ func (r *Run) tryCut(p configs.Prune) error {
 	if NeedsJudge(a.Options.Strategy) {
 		a.Options.Strategy = "greedy"
 	}
+	return a.once(g)
+}
+
+// askedAt returns the path of what decides a cut.
+func askedAt(path string, p configs.Prune) string {
 	switch {
-	case a.File != "":
-		path += ".plan"
-	case a.Blocks > 0 && a.Options.Target.Ratio == 0:
-		path += ".blocks"
+	case p.Plan != "":
+		return path + ".plan"
+	case p.Blocks > 0 && p.Target == (configs.Target{}):
+		return path + ".blocks"
 	}
-	if _, err := a.once(r.g); err != nil {
-		return r.exp.Errorf(path, "%v", err)
-	}
-	return nil
+	return path
 }
 
 // makeCut plans and makes a cut, and writes all that belongs to it into folder:
@@ -194,6 +227,9 @@ func (r *Run) scratch() []stage {
 	t := configs.Training{}
 	for _, s := range r.trainings() {
 		epochs := t.Epochs + s.Epochs
+		if s.key == "finetune" {
+			epochs += (len(r.exp.Prune) - 1) * s.Epochs // it runs after every cut
+		}
 		if t.Epochs == 0 {
 			t = s.Training
 		}
