@@ -18,19 +18,9 @@ type assignment struct {
 	truth                  int
 }
 
-// SetTruths sets the labels of the next batches, one list per image. A batch
-// may have fewer lists than images: the images after them are padding, which
-// adds no loss and gets zero gradients. The lists are copied. A fault in them is
-// kept and returned by Compute.
-//
-// A truth becomes a positive of the cell that its centre lies in (the last cell
-// for a coordinate of exactly 1), in every head, at the anchor whose shape fits
-// it best among all anchors, if the head has that one, and at each further
-// anchor of the head whose shape IoU is over Options.AssignIoU. Every pair of
-// truth and slot counts as one positive in P. A slot may so belong to several
-// truths: their box and class terms add up, its objectness counts once.
-func (l *YOLOv4) SetTruths(truths [][]datasets.Truth) {
-	l.truths, l.images, l.positives = l.truths[:0], 0, 0
+// setTruths copies a batch's labels and clears all positives.
+func (l *network) setTruths(truths [][]datasets.Truth) {
+	l.truths, l.first, l.images = l.truths[:0], l.first[:0], 0
 	for i := range l.heads {
 		l.heads[i].positives = l.heads[i].positives[:0]
 	}
@@ -39,17 +29,17 @@ func (l *YOLOv4) SetTruths(truths [][]datasets.Truth) {
 	}
 	l.images = len(truths)
 	for image, list := range truths {
+		l.first = append(l.first, len(l.truths))
 		for _, t := range list {
-			l.addTruth(image, t)
+			l.truths = append(l.truths, truth{image, t.Class, box{t.X * l.netW, t.Y * l.netH, t.W * l.netW, t.H * l.netH}})
 		}
 	}
+	l.first = append(l.first, len(l.truths))
 }
 
-func (l *YOLOv4) addTruth(image int, t datasets.Truth) {
-	l.truths = append(l.truths, truth{image, t.Class, box{t.X * l.netW, t.Y * l.netH, t.W * l.netW, t.H * l.netH}})
-	for i := range l.heads {
-		l.positives += l.heads[i].assign(&l.truths[len(l.truths)-1], len(l.truths)-1, l.o.AssignIoU)
-	}
+// truthsOf returns the truths of an image and the index of the first.
+func (l *network) truthsOf(image int) ([]truth, int) {
+	return l.truths[l.first[image]:l.first[image+1]], l.first[image]
 }
 
 // assign adds the slots of one truth and returns their number.
@@ -84,7 +74,7 @@ func shapeIoU(b box, anchor [2]float64) float64 {
 	return inter / (b.area() + anchor[0]*anchor[1] - inter)
 }
 
-func (l *YOLOv4) checkTruths(truths [][]datasets.Truth) error {
+func (l *network) checkTruths(truths [][]datasets.Truth) error {
 	if len(truths) > l.batch {
 		return fmt.Errorf("loss: truths of %d images for a batch of %d; want at most one list per image", len(truths), l.batch)
 	}
@@ -98,7 +88,7 @@ func (l *YOLOv4) checkTruths(truths [][]datasets.Truth) error {
 	return nil
 }
 
-func (l *YOLOv4) checkTruth(t datasets.Truth) error {
+func (l *network) checkTruth(t datasets.Truth) error {
 	if t.Class < 0 || t.Class >= l.classes {
 		return fmt.Errorf("class %d; the heads have %d classes, 0 to %d", t.Class, l.classes, l.classes-1)
 	}

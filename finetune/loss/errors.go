@@ -44,7 +44,7 @@ func (e *RangeError) Error() string {
 }
 
 // check verifies everything that Compute reads before it writes.
-func (l *YOLOv4) check(outs, grads [][]float32) error {
+func (l *network) check(outs, grads [][]float32) error {
 	if l.err != nil {
 		return l.err
 	}

@@ -16,6 +16,7 @@ type head struct {
 
 	state     []state // of every slot of the batch
 	positives []assignment
+	value     []float64 // of every slot, where a loss needs one
 }
 
 // state says what a slot's objectness is trained to.

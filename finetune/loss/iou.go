@@ -52,6 +52,7 @@ type pair struct {
 	p, g         box
 	x, y         axis
 	inter, union float64
+	eps          float64 // added to the squared diagonal of the hull
 }
 
 func overlap(p, g box) pair {
@@ -125,7 +126,7 @@ func (o *pair) offsetBackward() box {
 func (o *pair) distances() (rho2, c2 float64) {
 	dx, dy := o.p.x-o.g.x, o.p.y-o.g.y
 	cw, ch := o.x.hull(), o.y.hull()
-	return dx*dx + dy*dy, cw*cw + ch*ch
+	return dx*dx + dy*dy, cw*cw + ch*ch + o.eps
 }
 
 // aspect is v = 4/π²·(atan(wg/hg) − atan(wp/hp))², in [0, 1).

@@ -378,7 +378,7 @@ func newScene(r *rand.Rand, newCoords bool, o Options) *scene {
 		y := &graph.Yolo{Classes: 2, Mask: mask, Anchors: anchors, ScaleXY: scale, NewCoords: newCoords}
 		return Head{y, graph.Shape{C: 7 * len(mask), H: rows, W: cols}}
 	}
-	s := &scene{heads: []Head{head(2, 3, 1.05, 2, 3), head(4, 6, 2, 0, 1, 2)}, o: o.withDefaults()}
+	s := &scene{heads: []Head{head(2, 3, 1.05, 2, 3), head(4, 6, 2, 0, 1, 2)}, o: o.Complete()}
 	for _, h := range s.heads {
 		s.outs = append(s.outs, randomRaw(r, sceneBatch*h.Shape.Size(), newCoords))
 	}

@@ -92,6 +92,31 @@ func (n *naive) bce(h Head, v, y float64) float64 {
 	return -y*math.Max(math.Log(v), -100) - (1-y)*math.Max(math.Log(1-v), -100)
 }
 
+// entropy is the focal loss, or BCE for γ = 0.
+func (n *naive) entropy(h Head, v, y float64) float64 {
+	p := v
+	if !h.Yolo.NewCoords {
+		p = sigmoid(v)
+	}
+	if n.o.Focal == 0 {
+		return n.bce(h, v, y)
+	}
+	pt, alpha := y*p+(1-y)*(1-p), y*n.o.FocalAlpha+(1-y)*(1-n.o.FocalAlpha)
+	return alpha * math.Pow(1-pt, n.o.Focal) * n.bce(h, v, y)
+}
+
+// weight is that of a class with Options.ClassCounts.
+func (n *naive) weight(class int) float64 {
+	if n.o.ClassCounts == nil {
+		return 1
+	}
+	most := 1.
+	for _, c := range n.o.ClassCounts {
+		most = math.Max(most, c)
+	}
+	return math.Min(most/math.Max(1, n.o.ClassCounts[class]), n.o.MaxWeight)
+}
+
 func (n *naive) isIgnored(p corners, truths []datasets.Truth) bool {
 	if !n.frozen {
 		best := 0.0
@@ -145,23 +170,27 @@ func (n *naive) eval(raws [][]float64) Parts {
 
 func (n *naive) slot(p *Parts, h Head, v []float64, truths []datasets.Truth, row, col, a int) {
 	b := n.decode(h, v, row, col, a)
-	ignored, y := n.isIgnored(b, truths), 0.0
+	ignored, y, most := n.isIgnored(b, truths), 0.0, 0.0
 	for _, t := range truths {
 		if !n.assigned(h, t, row, col, a) {
 			continue
 		}
 		y = 1
 		p.Positives++
-		p.Box += 1 - n.similarity(b, n.truthBox(t))
+		w := n.weight(t.Class)
+		most = math.Max(most, w)
+		p.Box += w * (1 - n.similarity(b, n.truthBox(t)))
 		for c := range h.Yolo.Classes {
 			hot := 0.0
 			if c == t.Class {
 				hot = 1
 			}
-			p.Class += n.bce(h, v[5+c], hot*(1-n.o.LabelSmooth)+.5*n.o.LabelSmooth)
+			p.Class += w * n.entropy(h, v[5+c], hot*(1-n.o.LabelSmooth)+.5*n.o.LabelSmooth)
 		}
 	}
-	if y == 1 || !ignored {
-		p.Obj += n.bce(h, v[4], y)
+	if y == 1 {
+		p.Obj += most * n.entropy(h, v[4], 1)
+	} else if !ignored {
+		p.Obj += n.entropy(h, v[4], 0)
 	}
 }
