@@ -71,3 +71,14 @@ func Scaled(boxes []Box, sx, sy float64) []Box {
 	}
 	return out
 }
+
+// First returns the first n samples of a source, or all if it has fewer.
+func First(src Source, n int) Source { return first{src, min(n, src.Len())} }
+
+type first struct {
+	Source
+	n int
+}
+
+// Len implements Source.
+func (f first) Len() int { return f.n }

@@ -21,7 +21,7 @@ type plain struct {
 const recalibrationBatch = 16
 
 func newPlain(src datasets.Source, images int, n graph.Net, skipBad bool) (*plain, error) {
-	src = first{src, min(images, src.Len())}
+	src = datasets.First(src, images)
 	p := &plain{size: min(recalibrationBatch, src.Len())}
 	var err error
 	p.loader, err = batch.New(src, batch.Options{
@@ -70,12 +70,3 @@ func (p *plain) images() iter.Seq2[[]float32, error] {
 		}
 	}
 }
-
-// first is the first n samples of a source.
-type first struct {
-	datasets.Source
-	n int
-}
-
-// Len implements datasets.Source.
-func (f first) Len() int { return f.n }

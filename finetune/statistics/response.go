@@ -112,7 +112,7 @@ func open(g *graph.Graph, src datasets.Source, o Options) (*batch.Loader, int, e
 		return nil, 0, err
 	}
 	if o.Images > 0 && o.Images < src.Len() {
-		src = first{src, o.Images}
+		src = datasets.First(src, o.Images)
 	}
 	if src.Len() == 0 {
 		return nil, 0, errors.New("statistics: there are no images")
@@ -123,15 +123,6 @@ func open(g *graph.Graph, src datasets.Source, o Options) (*batch.Loader, int, e
 	})
 	return l, size, err
 }
-
-// first is the first n samples of a source.
-type first struct {
-	datasets.Source
-	n int
-}
-
-// Len implements datasets.Source.
-func (f first) Len() int { return f.n }
 
 func newSums(net *engine.Inference, id graph.NodeID, s graph.Shape, tau float64) *sums {
 	square, n := 0.0, 0

@@ -62,7 +62,7 @@ func trained(g *graph.Graph) *graph.Graph {
 // images loads the first n images as the network gets them.
 func images(t *testing.T, src datasets.Source, n int, fit batch.Fit) []float32 {
 	t.Helper()
-	l, err := batch.New(first{src, n}, batch.Options{Batch: n, W: 64, H: 64, Fit: fit})
+	l, err := batch.New(datasets.First(src, n), batch.Options{Batch: n, W: 64, H: 64, Fit: fit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestGradientsOfSharedWeights(t *testing.T) {
 func measured(t *testing.T, g *graph.Graph, set *coco.Set, place ...func(datasets.Truth) datasets.Truth) (*Gradient, func() float64) {
 	t.Helper()
 	const n = 4
-	s, err := Gradients(g, first{set, n}, loss.Options{IoULoss: "giou"}, Options{Threads: 1})
+	s, err := Gradients(g, datasets.First(set, n), loss.Options{IoULoss: "giou"}, Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestGradientsSquareByBatch(t *testing.T) {
 		}
 		return s
 	}
-	both, a, b := of(first{set, 2 * batchSize}), of(first{set, batchSize}), of(later{first{set, 2 * batchSize}})
+	both, a, b := of(datasets.First(set, 2*batchSize)), of(datasets.First(set, batchSize)), of(later{datasets.First(set, 2*batchSize)})
 	for _, n := range g.Convs() {
 		for _, v := range [][3][]float32{
 			{both.Gate[n.ID], a.Gate[n.ID], b.Gate[n.ID]},
@@ -348,7 +348,7 @@ func TestSameAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := Gradients(g, first{set, 16}, loss.Options{IoULoss: "giou"}, Options{Threads: 1})
+	b, err := Gradients(g, datasets.First(set, 16), loss.Options{IoULoss: "giou"}, Options{Threads: 1})
 	if d := cmp.Diff(a, b); err != nil || d != "" {
 		t.Errorf("%v %s", err, d)
 	}
@@ -375,7 +375,7 @@ func TestBadImages(t *testing.T) {
 	if err != nil || r.Images == 0 || r.Images >= set.Len() {
 		t.Errorf("%v, %v; want the readable images", r, err)
 	}
-	if _, err := Responses(g, first{set, 0}, Options{}); err == nil || !strings.Contains(err.Error(), "no images") {
+	if _, err := Responses(g, datasets.First(set, 0), Options{}); err == nil || !strings.Contains(err.Error(), "no images") {
 		t.Errorf("no images: %v", err)
 	}
 }

@@ -200,25 +200,9 @@ func (v *Validator) evaluate(r *Result, seen []bool) error {
 	}
 	r.Truth = v.truth
 	if r.Skipped > 0 {
-		r.Truth = without(v.truth, missing)
+		r.Truth = v.truth.Only(func(id int64) bool { return !missing[id] })
 	}
 	var err error
 	r.Result, err = eval.Measure(r.Truth, r.Detections, v.o.Eval)
 	return err
-}
-
-// without returns the truths less those of the given images.
-func without(t *eval.GroundTruth, missing map[int64]bool) *eval.GroundTruth {
-	out := &eval.GroundTruth{Categories: t.Categories}
-	for _, id := range t.Images {
-		if !missing[id] {
-			out.Images = append(out.Images, id)
-		}
-	}
-	for _, x := range t.Truths {
-		if !missing[x.Image] {
-			out.Truths = append(out.Truths, x)
-		}
-	}
-	return out
 }

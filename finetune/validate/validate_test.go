@@ -242,11 +242,3 @@ func TestClassesMustAgree(t *testing.T) {
 		t.Errorf("error %v, want one that gives the right number of filters, 24", err)
 	}
 }
-
-func TestWithout(t *testing.T) {
-	gt := &eval.GroundTruth{Images: []int64{1, 2, 3}, Truths: []eval.Truth{{ID: 1, Image: 1}, {ID: 2, Image: 2}, {ID: 3, Image: 1}}}
-	got := without(gt, map[int64]bool{1: true})
-	if len(got.Images) != 2 || len(got.Truths) != 1 || got.Truths[0].ID != 2 {
-		t.Errorf("without image 1: %+v", got)
-	}
-}

@@ -8,11 +8,6 @@ import (
 
 const noScale = "no batch norm, so no scale to score by"
 
-// BNScale is the criterion bn-scale, combined by sum.
-func BNScale(g *graph.Graph) Criterion {
-	return newScorer(g, Options{Criterion: "bn-scale", Combine: "sum", Members: "none"}, bnScale(g))
-}
-
 // bnScale values filter k by its batch norm's scale:
 //
 //	y = gamma*(x-mean)/sqrt(var+eps) + beta        s_k = |gamma_k|
@@ -35,11 +30,6 @@ func bnScale(*graph.Graph) rule {
 		}
 		return s, ""
 	}
-}
-
-// FilterScale is the criterion bn-scale-filter, combined by sum.
-func FilterScale(g *graph.Graph) Criterion {
-	return newScorer(g, Options{Criterion: "bn-scale-filter", Combine: "sum", Members: "none"}, bnScaleFilter(g))
 }
 
 // bnScaleFilter values filter k by its batch norm's scale times the L1 norm of

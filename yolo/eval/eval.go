@@ -57,6 +57,22 @@ type GroundTruth struct {
 	AreasFromBoxes int
 }
 
+// Only returns the images that keep holds for, with their truths.
+func (t *GroundTruth) Only(keep func(image int64) bool) *GroundTruth {
+	out := &GroundTruth{Categories: t.Categories}
+	for _, id := range t.Images {
+		if keep(id) {
+			out.Images = append(out.Images, id)
+		}
+	}
+	for _, x := range t.Truths {
+		if keep(x.Image) {
+			out.Truths = append(out.Truths, x)
+		}
+	}
+	return out
+}
+
 // Numbers are COCO's twelve, each in 0..1, or -1 where nothing defines it (no
 // truth of that size, say). AR1, AR10 and AR100 go by the three limits of the
 // protocol, whatever they are.

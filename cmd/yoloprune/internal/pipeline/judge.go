@@ -117,19 +117,7 @@ func (s some) GroundTruth() *eval.GroundTruth {
 	for i := range s.n {
 		in[s.Sample(i).ID] = true
 	}
-	all := s.Source.GroundTruth()
-	out := &eval.GroundTruth{Categories: all.Categories}
-	for _, id := range all.Images {
-		if in[id] {
-			out.Images = append(out.Images, id)
-		}
-	}
-	for _, t := range all.Truths {
-		if in[t.Image] {
-			out.Truths = append(out.Truths, t)
-		}
-	}
-	return out
+	return s.Source.GroundTruth().Only(func(id int64) bool { return in[id] })
 }
 
 // Images is how many images a Judge measures on.

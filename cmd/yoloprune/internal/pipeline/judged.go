@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -128,15 +130,19 @@ func (a Ask) bySensitivity(g *graph.Graph, groups []depgraph.Group, by importanc
 // curves measures every group, once for a Judge and a criterion. With a Cache they
 // are taken from there if they were measured before on the same.
 func (a Ask) curves(g *graph.Graph, groups []depgraph.Group, by importance.Criterion) (map[int]importance.Curve, error) {
-	if known := a.Judge.measured[by.Name()]; known != nil {
-		return known, nil
+	if curves := a.Judge.measured[by.Name()]; curves != nil {
+		return curves, nil
 	}
 	whole, err := a.Judge.AP50(g)
 	if err != nil {
 		return nil, err
 	}
 	c := cached{Key: a.key(g, by, whole)}
-	if !c.read(a.Cache) {
+	known, err := c.read(a.Cache)
+	if err != nil {
+		return nil, err
+	}
+	if !known {
 		drops, err := a.Judge.sensitivity(g, groups, by, whole, sensitivityRatios, a.note)
 		if err != nil {
 			return nil, err
@@ -173,15 +179,28 @@ func (a Ask) key(g *graph.Graph, by importance.Criterion, whole float64) string 
 		h.Sum(nil), by.Name(), a.Options.Combine, a.Options.Members, o.Fold.Fold, a.Judge.images, o.Recalibrate, whole, sensitivityRatios)
 }
 
-// read takes the curves from a file that has the same key.
-func (c *cached) read(path string) bool {
-	var old cached
+// read takes the curves from a file that has the same key. A file that holds
+// something else is not ours to replace.
+func (c *cached) read(path string) (bool, error) {
+	if path == "" {
+		return false, nil
+	}
 	data, err := os.ReadFile(path)
-	if err != nil || json.Unmarshal(data, &old) != nil || old.Key != c.Key || old.Curves == nil {
-		return false
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var old cached
+	if json.Unmarshal(data, &old) != nil || old.Key == "" || old.Curves == nil {
+		return false, fmt.Errorf("%s: holds no measured sensitivities: choose another path for them, or remove it", path)
+	}
+	if old.Key != c.Key {
+		return false, nil
 	}
 	c.Curves = old.Curves
-	return true
+	return true, nil
 }
 
 func (c *cached) write(path string) error {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -44,11 +45,15 @@ func MeasureLatency(g *graph.Graph, threads int) (*plan.Latency, error) {
 }
 
 func fit(l *plan.Latency, g *graph.Graph, threads int) error {
-	half, err := halved(g)
+	t1, _, err := Latency(g, threads)
 	if err != nil {
 		return err
 	}
-	t1, _, err := Latency(g, threads)
+	half, err := halved(g)
+	if infeasible := (*plan.InfeasibleError)(nil); errors.As(err, &infeasible) { // no second network to fit to
+		l.Scale = t1 / layerTimes(l, g)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -153,10 +158,10 @@ func (a Ask) planLatency(g *graph.Graph) (*Planned, error) {
 	miss := math.Inf(1)
 	for range latencyRounds {
 		p, ms, err := a.timed(g)
+		if infeasible := (*plan.InfeasibleError)(nil); best != nil && errors.As(err, &infeasible) {
+			break // the correction asks for more than there is
+		}
 		if err != nil {
-			if best != nil {
-				break
-			}
 			return nil, err
 		}
 		if d := math.Abs(ms/want - 1); d < miss {
